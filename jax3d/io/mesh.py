@@ -58,7 +58,8 @@ def load_mesh(path: str | Path) -> Mesh:
 
     All parts of a scene are joined and polygons cut into triangles. Vertices keep the order of the file; in .obj and
     .stl, whose corners do not say which are shared, those of one position and colour become one. Colours are those of
-    the vertices, or of the texture there, or the material's; None when the file has none. Raises ValueError when the file is missing, truncated or holds no triangles.
+    the vertices, or of the texture there, or the material's; None when the file has none. Raises ValueError when the
+    file is missing, truncated or holds no triangles.
     """
     scene = _read_scene(Path(path))
     parts = [_part(scene, node) for node in scene.graph.nodes_geometry]
@@ -129,7 +130,7 @@ def _read_scene(path: Path) -> trimesh.Scene:
 
 
 def _display_colors(loaded: dict) -> dict:
-    """Vertex colours of a parsed GLB (bytes, shorts or floats of linear light) -> sRGB bytes, vertices kept as filed."""
+    """Vertex colours of a parsed GLB (linear bytes, shorts or floats) -> sRGB bytes, its vertices kept as filed."""
     for part in loaded["geometry"].values():
         part["process"] = False
         if "vertex_colors" in part:

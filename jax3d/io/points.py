@@ -45,9 +45,8 @@ def load_points(path: str | Path) -> Points:
     if path.suffix.lower() != ".ply" or not path.is_file():
         raise ValueError(f"points are read from a .ply file, and {path} is none; give the path of one.")
     try:
-        rows = next(iter(trimesh.load_scene(path, process=False).geometry.values())).metadata["_ply_raw"]["vertex"][
-            "data"
-        ]
+        (cloud,) = trimesh.load_scene(path, process=False).geometry.values()
+        rows = cloud.metadata["_ply_raw"]["vertex"]["data"]
         names = rows.keys() if isinstance(rows, dict) else rows.dtype.names
         positions = _columns(rows, POSITION).astype(np.float32)
     except Exception as error:  # the parser raises whatever it stumbles over
