@@ -1,0 +1,109 @@
+"""The command line of `train.py` and `sample.py`: a config by name, its fields as options, one-sentence errors.
+
+    PROGRAM [CONFIG] [options] [field overrides]
+
+CONFIG names a file under `configs/` (or is a path to such a file) whose `config` is a frozen dataclass; `tyro` turns its
+fields into options. A user's mistake ends the program with one sentence and exit code 2, never with a traceback.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+Options = TypeVar("Options")
+
+
+def config_names() -> list[str]:
+    """Names of the configs that ship with the project."""
+    return sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))
+
+
+def load_config(name: str) -> tuple[Any, str]:
+    """The value `config` of a config file and the file's docstring; ValueError names the nearest right name."""
+    path = Path(name) if name.endswith(".py") else CONFIGS / f"{name}.py"
+    if not path.is_file():
+        raise ValueError(f"unknown config '{name}'{nearest(name, config_names())}.")
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    if not dataclasses.is_dataclass(getattr(module, "config", None)):
+        raise ValueError(f"a config file defines `config`, a dataclass; {path} does not.")
+    return module.config, module.__doc__ or ""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """'; did you mean X? (known: ...)' for an error message."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return (f"; did you mean '{close[0]}'?" if close else "") + f" (known: {', '.join(known)})"
+
+
+def parse(options: Callable[..., Options], default: str, argv: list[str]) -> tuple[Options, Any, str]:
+    """Options and config from the command line; the config's name is the first word, `default` without one."""
+    name, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (default, argv)
+    config, description = load_config(name)
+    arguments = dataclasses.make_dataclass(
+        "Arguments",
+        [
+            ("options", Annotated[options, tyro.conf.arg(name="")]),
+            ("config", Annotated[type(config), tyro.conf.arg(name="")], dataclasses.field(default=config)),
+        ],
+        frozen=True,
+    )
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(text):
+            parsed, unknown = tyro.cli(
+                arguments, args=rest, description=description, return_unknown_args=True, config=(tyro.conf.FlagConversionOff,)
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(_sentence(text.getvalue())) from None
+    if unknown:
+        raise ValueError(f"unknown option '{unknown[0]}'{_nearest_flag(unknown[0], options, config)}.")
+    return parsed.options, parsed.config, name
+
+
+def _nearest_flag(word: str, options: type, config: Any) -> str:
+    flags = [f"--{flag}" for source in (options, config) for flag in _flags(source)]
+    close = difflib.get_close_matches(word.replace("_", "-"), flags, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else "; --help lists the options"
+
+
+def _flags(source: Any, prefix: str = "") -> Iterator[str]:
+    for field in dataclasses.fields(source):
+        name = prefix + field.name.replace("_", "-")
+        value = getattr(source, field.name, None)
+        yield name
+        if dataclasses.is_dataclass(value):
+            yield from _flags(value, name + ".")
+
+
+def _sentence(box: str) -> str:
+    """tyro's framed message as one line."""
+    lines = [re.sub(r"[│╭╮╰╯─]", "", line).strip() for line in box.splitlines()]
+    words = " ".join(line for line in lines if line and not line.startswith("For full helptext"))
+    return re.sub(r"\s+", " ", words.replace("Parsing error", "")).strip() or "the options could not be read; see --help."
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Run a program; a user's mistake (ValueError, a missing file) becomes one line on stderr and exit code 2."""
+    try:
+        main(sys.argv[1:])
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        if os.environ.get("JAX3D_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

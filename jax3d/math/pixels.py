@@ -1,0 +1,31 @@
+"""Pictures with transparency: composing them over backgrounds, and the disturbances that make a recogniser robust."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from jax3d.math.random import split_each, uniform_each
+
+
+def over_random_background(rgba: UInt8[Array, "b h w 4"], keys: Array) -> Float[Array, "b h w 3"]:
+    """Composite straight-alpha pictures over one random solid colour each; the result is in [0, 1]."""
+    pixels = jnp.asarray(rgba, jnp.float32) / 255
+    background = uniform_each(keys, (1, 1, 3))
+    return pixels[..., :3] * pixels[..., 3:] + background * (1 - pixels[..., 3:])
+
+
+def disturb(image: Float[Array, "b h w 3"], keys: Array, *, noise: float = 0.1) -> Float[Array, "b h w 3"]:
+    """Random blur, exposure and pixel noise, as renders of a half-formed scene have them."""
+    k_blur, k_gain, k_level, k_noise = split_each(keys, 4)
+    blurred = _box_blur(_box_blur(image))
+    amount = uniform_each(k_blur, (1, 1, 1))
+    gain = uniform_each(k_gain, (1, 1, 1), 0.85, 1.15)
+    level = uniform_each(k_level, (1, 1, 1), 0.0, noise)
+    grain = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(k_noise)
+    return jnp.clip(gain * (image + amount * (blurred - image)) + level * grain, 0.0, 1.0)
+
+
+def _box_blur(image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]) / 3
+    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 3
