@@ -22,8 +22,7 @@ def resolve(
     if str(source) and path.exists():
         return path
     name = str(source)
-    bundled = sorted(p.name for p in Path(assets).iterdir() if p.is_dir()) if Path(assets).is_dir() else []
-    bundled = [b for b in bundled if not b.startswith(("_", "."))]
+    bundled = sorted(p.name for p in Path(assets).glob("tiny-*") if p.is_dir())
     if name in bundled:
         return Path(assets) / name
     owner, _, rest = name.partition("/")
