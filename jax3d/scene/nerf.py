@@ -1,0 +1,152 @@
+"""A radiance field as a scene: init, render, export.
+
+The parameters are {"field": ..., "sky": ...}; "sky" is there if the scene has a learned background. Rendering is over
+no background (types.Render); `backdrop` gives the learned one, and render/shade.composite puts the two together.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jax3d.math import camera as cameras
+from jax3d.math.camera import Camera
+from jax3d.nn.field import FieldSample, Voxels
+from jax3d.render import volume
+from jax3d.render.shade import Light
+from jax3d.scene import isosurface
+from jax3d.types import Key, Mesh, Params, Points, Render
+
+
+@dataclasses.dataclass(frozen=True)
+class NeRF:
+    """A field inside a region of the world, and how it is sampled."""
+
+    field: nn.Module = Voxels()
+    """Points and directions -> density and colour (the contract is in nn/field)."""
+    samples: int = 48
+    """Samples a ray."""
+    proposals: int = 0
+    """If > 0, so many equidistant samples a ray place the others where the matter is."""
+    region: volume.Region = volume.Box()
+    """Where matter can be: ray -> (near, far)."""
+    half: float = 1.0
+    """Half side of the cube that is exported, world units."""
+    sky: nn.Module | None = None
+    """A learned background: directions -> colour."""
+    chunk: int = 16384
+    """Rays rendered at a time: bounds the memory."""
+
+    def init(self, key: Key) -> Params:
+        """Fresh parameters."""
+        k_field, k_sky = jax.random.split(key)
+        somewhere = jnp.zeros((1, 3))
+        params = {"field": self.field.init(k_field, somewhere, somewhere)["params"]}
+        if self.sky is not None:
+            params["sky"] = self.sky.init(k_sky, somewhere)["params"]
+        return params
+
+    def query(
+        self, params: Params, points: Float[Array, "... 3"], directions: Array | None = None, *, normals: bool = False
+    ) -> FieldSample:
+        """What the field says at some points."""
+        return self.field.apply({"params": params["field"]}, points, directions, normals=normals, method="sample")
+
+    def render(
+        self,
+        params: Params,
+        camera: Camera,
+        key: Key | None,
+        *,
+        height: int,
+        width: int,
+        light: Light | None = None,
+        normals: bool = False,
+    ) -> Render:
+        """What one camera or a batch of cameras [...] sees: leaves [..., height, width, ...].
+
+        `key` jitters the samples: one key, or one a camera [...] (then an image depends on its own key alone); None =
+        the middles of the bins. `light` (leaves [...]) shades, and like `normals` makes the field's normals available.
+        """
+        normals = normals or light is not None
+        rays = cameras.rays(camera, height, width)
+        batch = camera.focal.shape[:-1]
+        if light is not None:
+            light = jax.tree.map(lambda leaf: _per_pixel(leaf, len(batch), height, width), light)
+        return volume.render_rays(
+            lambda points, directions: self.query(params, points, directions, normals=normals),
+            rays,
+            samples=self.samples,
+            region=self.region,
+            proposals=self.proposals,
+            keys=None if key is None else _ray_keys(key, batch, height, width),
+            light=light,
+            chunk=self.chunk,
+        )
+
+    def backdrop(self, params: Params, camera: Camera, *, height: int, width: int) -> Float[Array, "... h w 3"]:
+        """The learned background behind each pixel."""
+        if self.sky is None:
+            raise ValueError("this scene has no learned background; build it with NeRF(sky=Sky()).")
+        return self.sky.apply({"params": params["sky"]}, cameras.rays(camera, height, width).directions)
+
+    def density_grid(self, params: Params, resolution: int) -> Float[np.ndarray, "r r r"]:
+        """The density at the nodes of the exported cube, on the host."""
+        return isosurface.evaluate(lambda points: self.query(params, points).density, resolution, self.half)
+
+    def export(
+        self, params: Params, *, resolution: int = 128, threshold: float | None = None, keep: float = 0.02
+    ) -> Mesh:
+        """The surface density = threshold (None = chosen from the distribution) with colours and normals.
+
+        Parts with fewer than `keep` of all faces are dropped. A direction-dependent colour is taken as seen head on.
+        """
+        density = self.density_grid(params, resolution)
+        mesh = isosurface.extract(density, self.half, threshold=threshold, keep=keep)
+        normals = isosurface.node_normals(density, mesh.vertices, self.half)
+        return mesh._replace(colors=self._colors(params, mesh.vertices, normals), normals=normals)
+
+    def points(
+        self, params: Params, count: int, *, seed: int = 0, resolution: int = 128, threshold: float | None = None
+    ) -> Points:
+        """`count` points spread evenly over the area of the exported surface."""
+        mesh = self.export(params, resolution=resolution, threshold=threshold)
+        rng = np.random.default_rng(seed)
+        corners = mesh.vertices[mesh.faces]
+        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
+        chosen = rng.choice(len(area), size=count, p=area / area.sum())
+        barycentric = rng.dirichlet((1.0, 1.0, 1.0), size=count).astype(np.float32)
+
+        def blend(values: np.ndarray) -> np.ndarray:
+            return np.einsum("nk,nkc->nc", barycentric, values[mesh.faces[chosen]])
+
+        normals = blend(mesh.normals)
+        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+        return Points(blend(mesh.vertices), blend(mesh.colors), normals)
+
+    def _colors(self, params: Params, points: np.ndarray, normals: np.ndarray, block: int = 65536) -> np.ndarray:
+        color = jax.jit(lambda x, n: self.query(params, x, -n).color)
+        count = len(points)
+        index = np.minimum(np.arange(-(-count // block) * block), count - 1).reshape(-1, block)
+        return np.concatenate([np.asarray(color(points[rows], normals[rows])) for rows in index])[:count]
+
+
+def _ray_keys(key: Key, batch: tuple[int, ...], height: int, width: int) -> Array:
+    """One key a ray [*batch, height, width]."""
+    if key.shape != batch:
+        if key.shape != ():
+            raise ValueError(f"render takes one key or one a camera, {batch}, got keys of shape {key.shape}.")
+        key = jax.random.split(key, batch)
+    split = lambda k: jax.random.split(k, (height, width))  # noqa: E731
+    for _ in batch:
+        split = jax.vmap(split)
+    return split(key)
+
+
+def _per_pixel(leaf: Array, batch_axes: int, height: int, width: int) -> Array:
+    """[*batch, ...] -> [*batch, height, width, ...]."""
+    leaf = jnp.expand_dims(leaf, (batch_axes, batch_axes + 1))
+    return jnp.broadcast_to(leaf, (*leaf.shape[:batch_axes], height, width, *leaf.shape[batch_axes + 2 :]))
