@@ -30,7 +30,10 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
 ) -> Float[Array, "*b t h e"]:
-    """Attend from t queries to s keys in each of h heads; `scale` defaults to d^-1/2; causal: query i sees keys j <= i."""
+    """Attend from t queries to s keys in each of h heads; `scale` defaults to d^-1/2.
+
+    Causal: query i sees the keys j <= i. Differentiable in reverse mode.
+    """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     backend = jax.default_backend()
     scores = math.prod(q.shape[:-1]) * k.shape[-3]
