@@ -1,0 +1,57 @@
+"""Diffusion: noise schedules, denoisers, losses, samplers and score distillation. Knows nothing of what x is."""
+
+from jax3d.diffusion.denoiser import (
+    clip,
+    edm,
+    from_eps,
+    from_v,
+    from_x0,
+    guide,
+    guide_batched,
+    perp_neg,
+    rescale,
+    scale_in,
+    threshold,
+)
+from jax3d.diffusion.distill import csd, reconstruct, sds, vsd
+from jax3d.diffusion.loss import denoising_loss
+from jax3d.diffusion.published import Published, from_scheduler_config, to_scheduler_config
+from jax3d.diffusion.sampler import Sampler, ddim, ddpm, dpmpp_2m, euler, euler_ancestral, heun, sample
+from jax3d.diffusion.schedule import Schedule, cosine, initial, karras, linear, scaled_linear, zero_terminal_snr
+
+__all__ = [
+    "Published",
+    "Sampler",
+    "Schedule",
+    "clip",
+    "cosine",
+    "csd",
+    "ddim",
+    "ddpm",
+    "denoising_loss",
+    "dpmpp_2m",
+    "edm",
+    "euler",
+    "euler_ancestral",
+    "from_eps",
+    "from_scheduler_config",
+    "from_v",
+    "from_x0",
+    "guide",
+    "guide_batched",
+    "heun",
+    "initial",
+    "karras",
+    "linear",
+    "perp_neg",
+    "reconstruct",
+    "rescale",
+    "sample",
+    "scale_in",
+    "scaled_linear",
+    "sds",
+    "threshold",
+    "to_scheduler_config",
+    "vsd",
+    "zero_terminal_snr",
+]
