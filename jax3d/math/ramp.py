@@ -23,6 +23,11 @@ class Ramp:
         if not fractions or fractions != sorted(fractions):
             raise ValueError(f"a ramp needs knots with increasing fractions, got {self.knots}; write ((0, a), (1, b)).")
 
+    @property
+    def ever(self) -> bool:
+        """Whether the value is ever other than 0."""
+        return any(value != 0 for _, value in self.knots)
+
     def schedule(self, steps: int) -> Callable[[Array | int], Array]:
         """The optax schedule (a function of the step) over a run of `steps`."""
         fractions, values = (jnp.array(column, jnp.float32) for column in zip(*self.knots, strict=True))
