@@ -33,7 +33,7 @@ def append(workdir: Path, step: int, figures: Mapping[str, float]) -> None:
         file.write(json.dumps({"step": step} | dict(figures)) + "\n")
 
 
-def read(workdir: Path) -> list[dict[str, float]]:
+def read(workdir: Path) -> list[dict[str, Any]]:
     """All whole lines."""
     path, lines = workdir / NAME, []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():

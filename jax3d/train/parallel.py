@@ -78,8 +78,8 @@ def replicate(tree: Params, devices: Sequence[jax.Device]) -> Params:
 
 def own(tree: Params, devices: Sequence[jax.Device]) -> Params:
     """Like `replicate`, in new buffers that nothing else holds, so that they may be donated."""
-    copy = jax.tree.map(lambda x: np.array(x), tree)  # by way of the host: device_put may share buffers
-    return jax.device_put(copy, _sharding(_local(devices), PartitionSpec()), may_alias=False)
+    # jax 0.10: device_put shares buffers between CPU devices even with may_alias=False; a compiled copy never does
+    return _copy(replicate(tree, devices))
 
 
 def first(tree: Params) -> Params:
@@ -159,11 +159,15 @@ def _mean_gradient(task: Task, state: State, frozen: Params, micro: Any, precisi
     parts = len(jax.tree.leaves(micro)[0])
     if parts == 1:
         return one(jax.tree.map(lambda x: x[0], micro))
-    zeros = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one, jax.tree.map(lambda x: x[0], micro))
-    )
+    shapes = jax.eval_shape(lambda parts: one(jax.tree.map(lambda x: x[0], parts)), micro)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     total, _ = jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, one(part)), None), zeros, micro)
     return jax.tree.map(lambda x: x / parts, total)
+
+
+@jax.jit
+def _copy(tree: Params) -> Params:
+    return jax.tree.map(jnp.copy, tree)
 
 
 @lru_cache(maxsize=64)

@@ -29,12 +29,12 @@ from jax3d.types import Metrics, Params
 class State:
     """Everything a run must remember."""
 
-    step: Array  # [] int32, gradients asked for, skipped ones too: it names the next step's keys
+    step: Any  # [] int32, gradients asked for, skipped ones too: it names the next step's keys
     params: Params  # master weights
     opt_state: Any  # of the task's optax optimizer
     ema: Params | None  # smoothed weights, None when the run keeps none
-    skipped: Array  # [] int32, steps whose gradient was not finite
-    stuck: Array  # [] int32, how many of them in a row up to now
+    skipped: Any  # [] int32, steps whose gradient was not finite
+    stuck: Any  # [] int32, how many of them in a row up to now
 
     @property
     def averaged(self) -> Params:
@@ -60,7 +60,7 @@ def ema_rate(decay: float, updates: Int[Array, ""]) -> Float[Array, ""]:
 
 def clip(gradient: Params, limit: float | None) -> tuple[Params, Float[Array, ""]]:
     """The gradient scaled so that its global norm is at most `limit`, and the norm it had before."""
-    norm = optax.global_norm(gradient).astype(jnp.float32)
+    norm = optax.tree.norm(gradient).astype(jnp.float32)
     if limit is None:
         return gradient, norm
     scale = jnp.minimum(1.0, limit / jnp.maximum(norm, jnp.finfo(jnp.float32).tiny))
