@@ -82,7 +82,9 @@ def write_weights(path: str | Path, tensors: Mapping[str, Any], dtype: Any = Non
     """
     arrays = {name: _cast(path, name, np.asarray(tensor), dtype) for name, tensor in tensors.items()}
     with replacing(path) as temporary:
+        mode = temporary.stat().st_mode
         save_file(arrays, temporary, metadata={"format": "pt"})  # transformers refuses files without this mark
+        temporary.chmod(mode)  # which save_file narrows to the owner
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

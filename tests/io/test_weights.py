@@ -38,6 +38,8 @@ def test_reads_what_the_package_wrote_and_the_reverse(tmp_path):
     with safe_open(tmp_path / "ours.safetensors", "numpy") as f:
         assert_same({name: f.get_tensor(name) for name in f.keys()}, tensors())
         assert f.metadata() == {"format": "pt"}
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "ours.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode  # the umask's
     assert os.listdir(tmp_path) and not [f for f in os.listdir(tmp_path) if f.startswith(".")]
 
 
