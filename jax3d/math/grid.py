@@ -65,6 +65,7 @@ def _corners(points: Array, sizes: tuple[int, ...]) -> list[tuple[Array, Array]]
     return corners
 
 
+@jax.jit
 def _gather(grid: Array, points: Array) -> Array:
     channels, corners = grid.shape[-1], _corners(points, grid.shape[:-1])
     if channels > SCALAR_CHANNELS:
@@ -87,6 +88,7 @@ def _forward(grid: Array, points: Array) -> tuple[Array, tuple[Array, Array]]:
     return _gather(grid, points), (grid, points)
 
 
+@jax.jit
 def _backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     grid, points = saved
     corners = _corners(points, grid.shape[:-1])
