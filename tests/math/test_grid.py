@@ -39,7 +39,9 @@ def test_gradients_match_finite_differences(channels):
         keys = jax.random.split(jax.random.key(0), 5)
         values, direction = (jax.random.normal(key, (4, 5, 3, channels), jnp.float64) for key in keys[:2])
         points = jax.random.uniform(keys[2], (30, 3), jnp.float64, -0.99, 0.99)
-        shift, weight = (jax.random.normal(key, (30, n), jnp.float64) for key, n in zip(keys[3:], (3, channels)))
+        shift, weight = (
+            jax.random.normal(key, (30, n), jnp.float64) for key, n in zip(keys[3:], (3, channels), strict=True)
+        )
 
         def loss(g, p):
             return jnp.sum(weight * jnp.sin(grid.interpolate(g, p)))
