@@ -55,7 +55,7 @@ def to_rgba(picture: Render) -> np.ndarray:
 def picture_dataset(
     count: int, size: int, seed: int, *, held_out: bool | None = False, cache: Path | str = ".cache/pictures"
 ) -> dict[str, np.ndarray]:
-    """Pictures `rgba` uint8 [n, s, s, 4] with `caption` and `spec` (JSON) as strings, `azimuth`, `elevation`, `distance`."""
+    """Pictures `rgba` uint8 [n, s, s, 4] with `caption`, `spec` (JSON text), `azimuth`, `elevation` and `distance`."""
     split = {False: "train", True: "heldout", None: "all"}[held_out]
     folder = Path(cache) / f"v{VERSION}-{split}-{size}px-seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)

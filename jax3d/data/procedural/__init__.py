@@ -5,7 +5,6 @@ opacity, depth and normal, and its `caption`. Objects face +x, z is up, and they
 """
 
 from jax3d.data.procedural.builders import build
-from jax3d.data.procedural.trace import render, render_batch
 from jax3d.data.procedural.solid import Object, albedo, distance, stack
 from jax3d.data.procedural.spec import (
     CATEGORIES,
@@ -18,6 +17,7 @@ from jax3d.data.procedural.spec import (
     view_phrase,
     vocabulary,
 )
+from jax3d.data.procedural.trace import render, render_batch
 
 __all__ = [
     "CATEGORIES",

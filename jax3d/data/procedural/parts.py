@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax3d.data.procedural.solid import SLOTS, Object, Solids
+from jax3d.data.procedural.solid import SLOTS, UNUSED, Object, Solids
 
 RADIUS = 0.9
 UP = (0.0, 0.0, 1.0)
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-_UNUSED = (*(0.0,) * 3, *(x for row in IDENTITY for x in row), *(0.0,) * 4, -10.0, *(0.0,) * 3)
+_UNUSED = (*(0.0,) * 3, *(x for row in IDENTITY for x in row), *(0.0,) * 4, UNUSED, *(0.0,) * 3)
 
 Vector = tuple[float, float, float]
 
@@ -82,7 +82,7 @@ def ball(centre, radius, color) -> Part:
 
 
 def tube(start, end, radius, thickness, color, *, top=None) -> Part:
-    """A wall of half the given thickness on both sides of a cylinder or frustum of the given radius; a torus if flat."""
+    """The side of a cylinder or frustum of that radius as a wall of that thickness; a torus if start and end meet."""
     centre, axis, half = _between(start, end)
     top = radius if top is None else top
     return Part("rings", centre, _frame(axis), (radius, top, half, 0.0), 0.5 * thickness, color)
@@ -109,7 +109,7 @@ def assemble(parts: Sequence[Part], radius: float = RADIUS) -> Object:
             *part.centre, *part.frame[0], *part.frame[1], *part.frame[2], *part.size, part.rounding, *part.color
         )  # fmt: skip
         used[part.kind] += 1
-    is_used = rows[:, 16] > -1
+    is_used = rows[:, 16] > UNUSED
     corners, margin = _corners(rows, first["domes"]), rows[is_used, 16]
     corners = corners[is_used]
     low = (corners.min(1) - margin[:, None]).min(0)

@@ -1,10 +1,10 @@
 """An object of the procedural world: a union of coloured solids in arrays of fixed shape.
 
-Four kinds of solids, each an array of slots: blocks (a trapezoid extruded), cones (a trapezoid revolved: cylinders, cones,
-capsules, balls), rings (a segment revolved and thickened: tori, tubes, shades) and domes (a cut disk revolved). All
-objects have the same number of slots, so objects stack and `vmap`; a slot that is not used has the rounding -10, which
-puts its surface nowhere. The loop over slots is unrolled and the coordinates are separate arrays, which compiles to a
-single vectorised pass over the points.
+Four kinds of solids, each an array of slots: blocks (a trapezoid extruded), cones (a trapezoid revolved: cylinders,
+cones, capsules, balls), rings (a segment revolved and thickened: tori, tubes, shades) and domes (a cut disk revolved).
+All objects have the same number of slots, so objects stack and `vmap`; a slot that is not used has the rounding -10, which
+puts its surface nowhere. The coordinates are separate arrays, and slots are visited in a loop: one vectorised pass over
+the points for each slot.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,9 @@ from jaxtyping import Array, Float
 from jax3d.math import sdf
 
 SLOTS = {"blocks": 8, "cones": 13, "rings": 1, "domes": 1}
+FAR = 1e3
+UNUSED = -10.0
+"""The rounding of a slot that is not used."""
 
 
 @struct.dataclass
@@ -47,12 +50,19 @@ def stack(objects: Sequence[Object]) -> Object:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *objects)
 
 
-def union(obj: Object, x: Array, y: Array, z: Array) -> Array:
-    """Signed distance of one object at points given by components."""
-    slots = [kind(_slot(solids, i), x, y, z) for solids, kind in _kinds(obj) for i in range(solids.rounding.shape[-1])]
-    while len(slots) > 1:
-        slots = [*map(jnp.minimum, slots[::2], slots[1::2]), *slots[len(slots) // 2 * 2 :]]
-    return slots[0]
+def used(obj: Object) -> tuple[Array, ...]:
+    """How many slots of each kind are in use, the most over a batch; they come first."""
+    kinds = (obj.blocks, obj.cones, obj.rings, obj.domes)
+    return tuple(jnp.max(jnp.sum(solids.rounding > UNUSED, axis=-1)) for solids in kinds)
+
+
+def union(obj: Object, x: Array, y: Array, z: Array, counts: tuple[Array, ...] | None = None) -> Array:
+    """Signed distance of one object at points given by components; only the first slots count with `counts`."""
+
+    def nearer(kind, closest, slot):
+        return jnp.minimum(closest, kind(slot, x, y, z))
+
+    return _fold(nearer, jnp.full_like(x, FAR), obj, counts)
 
 
 def distance(obj: Object, points: Float[Array, "... 3"]) -> Float[Array, "..."]:
@@ -61,7 +71,10 @@ def distance(obj: Object, points: Float[Array, "... 3"]) -> Float[Array, "..."]:
 
 
 def albedo(
-    obj: Object, points: Float[Array, "... 3"], softness: Float[Array, "..."] | float = 1e-4
+    obj: Object,
+    points: Float[Array, "... 3"],
+    softness: Float[Array, "..."] | float = 1e-4,
+    counts: tuple[Array, ...] | None = None,
 ) -> Float[Array, "... 3"]:
     """Colour of the nearest solid; solids that are nearly as near, within `softness`, blend.
 
@@ -74,31 +87,33 @@ def albedo(
         d = kind(slot, *point)
         closer = jnp.minimum(closest, d)
         keep, weight = jnp.exp((closer - closest) / softness), jnp.exp((closer - d) / softness)
-        channels = [
-            keep * sum_ + weight * value
-            for sum_, value in zip(channels, (slot.color[k] for k in range(3)), strict=True)
-        ]
-        return (closer, keep * total + weight, *channels), None
+        channels = [keep * channel + weight * slot.color[k] for k, channel in enumerate(channels)]
+        return (closer, keep * total + weight, *channels)
 
     zero = jnp.zeros_like(point[0])
-    sums = (zero + 1e3, zero, zero, zero, zero)
-    for solids, kind in _kinds(obj):
-        sums, _ = jax.lax.scan(partial(nearer, kind), sums, solids)
-    _, total, *channels = sums
+    _, total, *channels = _fold(nearer, (zero + FAR, zero, zero, zero, zero), obj, counts)
     return jnp.stack([channel / total for channel in channels], axis=-1)
 
 
-def _kinds(obj: Object):
-    return (
+def _fold(visit, state, obj: Object, counts: tuple[Array, ...] | None):
+    """visit(kind, state, slot) -> state over all slots: by scan, or over the first `counts` of each kind."""
+    kinds = (
         (obj.blocks, _block),
         (obj.cones, partial(_revolved, sdf.trapezoid, 3)),
         (obj.rings, partial(_revolved, sdf.segment, 3)),
         (obj.domes, partial(_revolved, sdf.cut_disk, 2)),
     )
+    for k, (solids, kind) in enumerate(kinds):
+        if counts is None:
+            state, _ = jax.lax.scan(lambda s, slot, kind=kind: (visit(kind, s, slot), None), state, solids)
+        else:
+            body = partial(_visit_slot, visit, kind, solids)
+            state = jax.lax.fori_loop(0, counts[k], body, state)
+    return state
 
 
-def _slot(solids: Solids, i: int) -> Solids:
-    return jax.tree.map(lambda leaf: leaf[i], solids)
+def _visit_slot(visit, kind, solids: Solids, i: Array, state):
+    return visit(kind, state, jax.tree.map(lambda leaf: leaf[i], solids))
 
 
 def _block(slot: Solids, x: Array, y: Array, z: Array) -> Array:

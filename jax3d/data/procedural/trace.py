@@ -1,7 +1,7 @@
 """Pictures of procedural objects by sphere tracing, with soft edges (Hart 1996; the closest approach as coverage).
 
-Let q(t) = d(o + t v) / (t pixel) be the distance along the ray in pixels. The ray is traced to the surface sunk by half a
-pixel, q = -1/2, and its opacity is 1/2 - min q clamped to [0, 1]: 1/2 on the outline, 1 half a pixel within. Colour and
+Let q(t) = d(o + t v) / (t pixel) be the distance along the ray in pixels. The ray is traced to the surface sunk by half
+a pixel, q = -1/2, and its opacity is 1/2 - min q clamped to [0, 1]: 1/2 on the outline, 1 half a pixel within. Colour and
 normal are those at the closest approach. Light comes from the world, never from the camera, so shading is a function of
 the world's normal alone, and the pictures of an object from all sides agree.
 """
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jax3d.data.procedural.parts import RADIUS
-from jax3d.data.procedural.solid import Object, albedo, distance, union
+from jax3d.data.procedural.solid import Object, albedo, union, used
 from jax3d.math.camera import Camera, rays
 from jax3d.types import Render
 
@@ -29,18 +29,26 @@ def shade(normal: Float[Array, "... 3"]) -> Float[Array, "..."]:
 
 
 def render(
-    obj: Object, camera: Camera, height: int, width: int, background: Float[Array, "#h #w 3"] | None = None
+    obj: Object,
+    camera: Camera,
+    height: int,
+    width: int,
+    background: Float[Array, "#h #w 3"] | None = None,
+    *,
+    counts: tuple[Array, ...] | None = None,
 ) -> Render:
-    """One object seen by one camera; over nothing, premultiplied, or over a background."""
+    """One object seen by one camera; over nothing, premultiplied, or over a background.
+
+    `counts` (see `solid.used`) saves the work on slots that no object of a batch uses.
+    """
     ray = rays(camera, height, width)
-    origin = jnp.moveaxis(ray.origins, -1, 0)
-    direction = jnp.moveaxis(ray.directions, -1, 0)
+    origin, direction = camera.position, jnp.moveaxis(ray.directions, -1, 0)
     pixel = 1 / (camera.focal[1] * height)
-    closest, at = _trace(obj, origin, direction, pixel)
+    closest, at = _trace(obj, origin, direction, pixel, counts)
     opacity = jnp.clip(0.5 - closest, 0.0, 1.0)
-    point = jnp.moveaxis(origin + at * direction, 0, -1)
-    normal = _normal(obj, point)
-    color = albedo(obj, point, 0.25 * pixel * at) * shade(normal)[..., None]
+    point = tuple(origin[k] + at * direction[k] for k in range(3))
+    normal = _normal(obj, point, counts)
+    color = albedo(obj, jnp.stack(point, axis=-1), 0.25 * pixel * at, counts) * shade(normal)[..., None]
     depth = at - _sunk(closest, at * pixel, jnp.sum(normal * ray.directions, axis=-1))
     seen = opacity > 0
     rgb = jnp.where(seen[..., None], color * opacity[..., None], 0.0)
@@ -53,39 +61,43 @@ def render(
 
 @partial(jax.jit, static_argnames="size")
 def render_batch(objects: Object, cameras: Camera, size: int) -> Render:
-    """Square pictures of a batch of objects, one camera each."""
-    return jax.vmap(partial(render, height=size, width=size))(objects, cameras)
+    """Square pictures of a batch of objects, one camera each; fastest where the objects of a batch are of one category."""
+    one = partial(render, height=size, width=size, counts=used(objects))
+    return jax.vmap(lambda obj, camera: one(obj, camera))(objects, cameras)
 
 
-def _trace(obj: Object, origin: Array, direction: Array, pixel: Array) -> tuple[Array, Array]:
-    """The closest approach of rays [3, h, w], in pixels, and where on the ray it is."""
-    middle = -jnp.sum(origin * direction, axis=0)
+def _trace(obj: Object, origin: Array, direction: Array, pixel: Array, counts) -> tuple[Array, Array]:
+    """The closest approach of the rays [3] + t [3, h, w], in pixels, and where on the ray it is."""
+    middle = -sum(origin[k] * direction[k] for k in range(3))
     reach = RADIUS + 2 * pixel * middle
-    inside = reach**2 - (jnp.sum(origin * origin, axis=0) - middle**2)
+    inside = reach**2 - (jnp.sum(origin**2) - middle**2)
     half = jnp.sqrt(jnp.maximum(inside, 0.0))
     start, end = jnp.maximum(middle - half, 0.0), middle + half
 
-    def step(state, _):
+    def step(_, state):
         t, closest, at = state
-        distance_here = union(obj, *(origin[k] + t * direction[k] for k in range(3)))
+        here = union(obj, *(origin[k] + t * direction[k] for k in range(3)), counts)
         width = pixel * t
-        apart = distance_here / width
+        apart = here / width
         better = (apart < closest) & (t <= end)
         closest, at = jnp.where(better, apart, closest), jnp.where(better, t, at)
         # half a pixel deeper than the surface is the goal, and half a pixel the least step: grazing rays must get on
-        t = jnp.where(closest <= -0.5, t, t + jnp.maximum(distance_here + 0.5 * width, 0.5 * width))
-        return (t, closest, at), None
+        t = jnp.where(closest <= -0.5, t, t + jnp.maximum(here + 0.5 * width, 0.5 * width))
+        return t, closest, at
 
-    far = jnp.where(inside > 0, 10.0, 20.0)
-    (_, closest, at), _ = jax.lax.scan(step, (start, far, start), None, length=STEPS)
+    _, closest, at = jax.lax.fori_loop(0, STEPS, step, (start, jnp.full_like(start, 10.0), start))
     return jnp.where(inside > 0, closest, 10.0), at
 
 
-def _normal(obj: Object, point: Array, step: float = 2e-3) -> Array:
+def _normal(obj: Object, point: tuple[Array, Array, Array], counts, step: float = 2e-3) -> Array:
     """Gradient of the distance by differences over the corners of a tetrahedron."""
-    corners = jnp.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], point.dtype)
-    values = jax.lax.map(lambda corner: distance(obj, point + step * corner), corners)
-    gradient = jnp.tensordot(values, corners, axes=((0,), (0,)))
+    corners = jnp.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], point[0].dtype)
+
+    def add(i, gradient):
+        value = union(obj, *(x + step * corners[i, k] for k, x in enumerate(point)), counts)
+        return tuple(g + value * corners[i, k] for k, g in enumerate(gradient))
+
+    gradient = jnp.stack(jax.lax.fori_loop(0, 4, add, (jnp.zeros_like(point[0]),) * 3), axis=-1)
     return gradient / jnp.maximum(jnp.linalg.norm(gradient, axis=-1, keepdims=True), 1e-12)
 
 
