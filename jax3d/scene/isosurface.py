@@ -70,7 +70,8 @@ def extract(
             "give threshold=None to choose it from the distribution."
         )
     padded = np.pad(density.astype(np.float32), 1, constant_values=min(low, level - (high - level)))
-    vertices, faces, _, _ = measure.marching_cubes(padded, level, gradient_direction="descent", allow_degenerate=False)
+    # "ascent" is what turns the faces outwards where matter is the high side (tested by the sign of a ball's volume).
+    vertices, faces, _, _ = measure.marching_cubes(padded, level, gradient_direction="ascent", allow_degenerate=False)
     resolution = np.array(density.shape)
     vertices = half * (2 * (vertices - 1) / (resolution - 1) - 1)
     return drop_small_parts(Mesh(vertices.astype(np.float32), faces.astype(np.int32)), keep)

@@ -1,0 +1,154 @@
+"""The radiance-field scene: cameras in, images out; export of shapes whose answer is known."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import trimesh
+
+from jax3d.math import linalg
+from jax3d.math.camera import orbit
+from jax3d.nn.field import ConeBlob, FieldSample, Sky, Voxels
+from jax3d.render.shade import point_light
+from jax3d.scene import isosurface
+from jax3d.scene.nerf import NeRF
+
+CENTRE = np.array([0.1, -0.2, 0.15], np.float32)
+
+
+class Ball(nn.Module):
+    """An analytic ball with density 25 on its surface and colour (x + 1) / 2."""
+
+    radius: float = 0.5
+
+    @nn.compact
+    def __call__(self, points, directions=None):
+        self.param("unused", nn.initializers.zeros, (1,))
+        density = 25.0 * jnp.exp(8 * (self.radius - linalg.safe_norm(points - CENTRE)))
+        return density, 0.5 * (jnp.clip(points, -1, 1) + 1)
+
+    def sample(self, points, directions=None, normals=False):
+        density, color = self(points, directions)
+        return FieldSample(density, color, linalg.normalize(points - CENTRE) if normals else None)
+
+
+def solid(mesh):
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+
+
+def test_a_ball_is_exported_where_it_is():
+    scene = NeRF(field=Ball())
+    mesh = scene.export(scene.init(jax.random.key(0)), resolution=48, threshold=25.0)
+    radius = np.linalg.norm(mesh.vertices - CENTRE, axis=-1)
+    np.testing.assert_allclose(radius, 0.5, atol=2e-3)
+    body = solid(mesh)
+    assert body.is_watertight and body.euler_number == 2
+    np.testing.assert_allclose(body.volume, 4 / 3 * np.pi * 0.125, rtol=0.02)  # positive: the faces look outwards
+    np.testing.assert_allclose(body.area, np.pi, rtol=0.02)
+    np.testing.assert_allclose(body.center_mass, CENTRE, atol=2e-3)
+    outward = (mesh.vertices - CENTRE) / radius[:, None]
+    assert np.min(np.sum(mesh.normals * outward, axis=-1)) > 0.99
+    np.testing.assert_allclose(mesh.colors, 0.5 * (mesh.vertices + 1), atol=1e-5)
+
+
+def test_points_lie_evenly_on_the_surface():
+    scene = NeRF(field=Ball())
+    cloud = scene.points(scene.init(jax.random.key(0)), 2000, resolution=32, threshold=25.0)
+    chex.assert_shape((cloud.positions, cloud.colors, cloud.normals), (2000, 3))
+    np.testing.assert_allclose(np.linalg.norm(cloud.positions - CENTRE, axis=-1), 0.5, atol=0.01)
+    np.testing.assert_allclose(cloud.positions.mean(axis=0), CENTRE, atol=0.03)
+    np.testing.assert_allclose(np.linalg.norm(cloud.normals, axis=-1), 1.0, atol=1e-5)
+
+
+def sampled(function, resolution=40):
+    line = np.linspace(-1, 1, resolution)
+    return function(*np.meshgrid(line, line, line, indexing="ij")).astype(np.float32)
+
+
+def test_matter_at_the_border_is_closed():
+    for density in (sampled(lambda x, y, z: 30.0 * (z < 0.2)), sampled(lambda x, y, z: 20 + 5 * x)):
+        body = solid(isosurface.extract(density, 1.0, threshold=15.0))
+        assert body.is_watertight and body.volume > 0
+        assert np.abs(body.vertices).max() < 1 + 2 / 39
+    np.testing.assert_allclose(body.volume, 8.0, rtol=0.1)  # the second fills the cube
+
+
+def test_crumbs_are_dropped_and_the_largest_part_stays():
+    def two(x, y, z):
+        large = 30.0 * (x**2 + y**2 + z**2 < 0.4)
+        return np.maximum(large, 30.0 * ((x - 0.9) ** 2 + (y - 0.9) ** 2 + (z - 0.9) ** 2 < 0.006))
+
+    density = sampled(two)
+    both = solid(isosurface.extract(density, 1.0, threshold=15.0, keep=0.0))
+    one = solid(isosurface.extract(density, 1.0, threshold=15.0))
+    assert both.body_count == 2 and one.body_count == 1
+    assert one.vertices.max() < 0.8 < both.vertices.max()
+    assert solid(isosurface.extract(density, 1.0, threshold=15.0, keep=1.0)).body_count == 1
+
+
+@pytest.mark.parametrize("scale", [0.5, 30.0, 3000.0])
+def test_the_automatic_threshold_separates_matter_from_haze(scale):
+    density = sampled(lambda x, y, z: scale * np.where(x**2 + y**2 + z**2 < 0.36, 1.0, 1e-3))
+    level = isosurface.automatic_threshold(density)
+    assert 1e-3 * scale < level < scale
+    np.testing.assert_allclose(solid(isosurface.extract(density, 1.0)).volume, 4 / 3 * np.pi * 0.216, rtol=0.15)
+
+
+def test_empty_and_broken_fields_say_so():
+    with pytest.raises(ValueError, match=r"empty: its density lies in \[0, 0\]"):
+        isosurface.extract(np.zeros((8, 8, 8), np.float32), 1.0)
+    with pytest.raises(ValueError, match="not finite"):
+        isosurface.extract(np.full((8, 8, 8), np.nan, np.float32), 1.0)
+    with pytest.raises(ValueError, match=r"inside the range of the density, \[0, 30\], got 50"):
+        isosurface.extract(sampled(lambda x, y, z: 30.0 * (x > 0), 8), 1.0, threshold=50.0)
+
+
+def test_evaluation_in_blocks_is_the_whole_grid():
+    def density(points):
+        return points[:, 0] + 10 * points[:, 1] + 100 * points[:, 2]
+
+    values = isosurface.evaluate(density, 7, 0.5, block=5)
+    np.testing.assert_allclose(values, sampled(lambda x, y, z: 0.5 * (x + 10 * y + 100 * z), 7), atol=1e-4)
+
+
+def test_render_shapes_keys_and_light():
+    scene = NeRF(field=Voxels(resolution=8, bias=ConeBlob()), samples=8, chunk=50)
+    params = scene.init(jax.random.key(0))
+    cameras = orbit(jnp.array([0.0, 1.0, 2.0]), 0.2, 3.0, 0.7)
+    keys = jax.random.split(jax.random.key(1), 3)
+    light = point_light(cameras.position)
+    draw = jax.jit(lambda camera, key, light: scene.render(params, camera, key, height=6, width=5, light=light))
+    out = draw(cameras, keys, light)
+    chex.assert_shape((out.rgb, out.normal), (3, 6, 5, 3))
+    chex.assert_shape((out.opacity, out.depth, out.extras["orientation"]), (3, 6, 5))
+    pick = lambda tree: jax.tree.map(lambda leaf: leaf[1], tree)  # noqa: E731
+    alone = draw(pick(cameras), keys[1], pick(light))
+    chex.assert_trees_all_close(alone, pick(out), atol=1e-5)  # an image depends on its own key alone
+    outward = -jnp.sum(out.normal[:, 2:4, 2] * cameras.world_from_camera[:, None, :3, 2], axis=-1)
+    assert jnp.all(outward > 0.1), "a blob in the middle faces the camera"
+    with pytest.raises(ValueError, match="one key or one a camera"):
+        scene.render(params, cameras, keys[:2], height=2, width=2)
+
+
+def test_gradients_reach_every_parameter():
+    scene = NeRF(field=Voxels(resolution=8), samples=8, sky=Sky(width=4))
+    params = scene.init(jax.random.key(0))
+    camera = orbit(0.3, 0.2, 3.0, 0.7)
+
+    def loss(params):
+        out = scene.render(params, camera, None, height=6, width=6, normals=True)
+        sky = scene.backdrop(params, camera, height=6, width=6)
+        return jnp.mean((out.rgb + (1 - out.opacity)[..., None] * sky - 0.2) ** 2) + out.extras["orientation"].mean()
+
+    gradient = jax.jit(jax.grad(loss))(params)
+    chex.assert_tree_all_finite(gradient)
+    assert all(jnp.abs(gradient["field"]["grid"][..., c]).max() > 0 for c in range(4))
+    assert jnp.abs(gradient["sky"]["color"]["kernel"]).max() > 0
+
+
+def test_a_scene_without_sky_says_so():
+    scene = NeRF(field=Ball())
+    with pytest.raises(ValueError, match=r"NeRF\(sky=Sky\(\)\)"):
+        scene.backdrop({}, orbit(0.0, 0.0, 3.0, 0.7), height=2, width=2)
