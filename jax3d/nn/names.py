@@ -50,7 +50,7 @@ def from_published(flat: Mapping[str, np.ndarray], like: Params) -> Params:
 
 
 def _filled(path: tuple, leaf: Any, tensor: np.ndarray) -> jax.Array:
-    wanted = jax.eval_shape(lambda: _transposed(path, jnp.zeros(leaf.shape, leaf.dtype), TO_PUBLISHED)).shape
+    wanted = _transposed(path, np.broadcast_to(np.int8(0), leaf.shape), TO_PUBLISHED).shape
     if tuple(tensor.shape) != wanted:
         raise ValueError(
             f"tensor {published_name(path)} has shape {tuple(tensor.shape)}, but the config wants {wanted}"
