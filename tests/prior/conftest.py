@@ -19,7 +19,7 @@ SCHEDULER = {
 }
 
 
-def random_params(form, seed):
+def _random_params(form, seed):
     """Normal numbers of about the size of trained weights; no zeros, so that nothing hides."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
@@ -28,14 +28,20 @@ def random_params(form, seed):
 
 
 @pytest.fixture(scope="session")
+def random_params():
+    """random_params(form, seed) -> parameters."""
+    return _random_params
+
+
+@pytest.fixture(scope="session")
 def make_prior(tmp_path_factory):
     """make_prior(**scheduler fields) -> a StableDiffusion of some ten thousand parameters, 16 x 16 pixels."""
     tokenizer = train_bpe(CAPTIONS, 600, 8, tmp_path_factory.mktemp("tokenizer"))
     unet = UNetConfig(
-        **{"sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "cross_attention_dim": 8},
+        **{"sample_size": 8, "block_out_channels": (8,), "layers_per_block": 1, "cross_attention_dim": 8},
         **{"attention_head_dim": 2, "norm_num_groups": 4},
-        **{"down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D")},
-        **{"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")},
+        **{"down_block_types": ("CrossAttnDownBlock2D",)},
+        **{"up_block_types": ("CrossAttnUpBlock2D",)},
     )
     vae = VAEConfig(
         **{"block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 16},
@@ -48,5 +54,5 @@ def make_prior(tmp_path_factory):
         **{"bos_token_id": size - 2, "eos_token_id": size - 1, "pad_token_id": size - 1},
     )
     forms = {"unet": unet_form(unet), "vae": vae_form(vae), "text_encoder": text_form(text)}
-    params = {name: random_params(form, i) for i, (name, form) in enumerate(forms.items())}
+    params = {name: _random_params(form, i) for i, (name, form) in enumerate(forms.items())}
     return lambda **fields: assemble(unet, vae, text, tokenizer, SCHEDULER | fields, params)
