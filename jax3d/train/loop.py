@@ -11,9 +11,9 @@ step. So a run that is killed and started again in the same workdir ends with th
 import contextlib
 import dataclasses
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,8 +75,10 @@ def train(
 ) -> State:
     """Train a task to `config.steps` and return its state on one device.
 
-    With a workdir it resumes from the newest checkpoint there and leaves config.json (TrainConfig and `about`, the
-    caller's own JSON-able description of the run), metrics.jsonl and checkpoints/. Without, nothing is written.
+    With a workdir (one that all hosts see) it resumes from the newest checkpoint there and leaves metrics.jsonl,
+    checkpoints/ and config.json: TrainConfig and `about`, the caller's description of the run as dicts, dataclasses and
+    values (no TrainConfig). A resumed run must bring the same, but for the fields in FREE.
+    Without a workdir nothing is written.
     `callback(steps_done, state, figures)` may look at the state until it returns: the next step takes its buffers.
     Ctrl-C ends the run after the present step, saves and returns; a second one stops at once. FloatingPointError when
     no step has had a finite gradient for `patience` steps.
@@ -85,7 +87,7 @@ def train(
     if workdir is None:
         return _run(task, config, None, None, callback, devices)
     workdir = Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    _writable(workdir)
     with checkpoint.manager(workdir, config.keep) as checkpoints:
         fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}
         checkpoint.check_config(workdir, {"train": fields} | dict(about or {}), bool(checkpoints.checkpoints))
@@ -100,7 +102,7 @@ def _run(
     state = parallel.own(state, chosen)
     frozen, seed = parallel.replicate((task.frozen, np.uint32(config.seed)), chosen)
     step = parallel.make_step(task, chosen, config.accumulate, config.precision, config.clip_norm, config.ema_decay)
-    batches = _ahead(lambda k: parallel.shard(task.batches(k), chosen), start, config.steps)
+    batches = parallel.batches(task, chosen, start, config.steps)
     recorder = log.recorder(workdir, start, config.steps, config.log_every, config.progress)
     with contextlib.closing(batches), recorder as record, _interruptible() as interrupted:
         waiting = []  # the step whose figures have not been read
@@ -112,10 +114,10 @@ def _run(
             if task.after:
                 params = task.after(state.params, done, after_key(config.seed, k, task.batch_size))
                 state = state.replace(params=parallel.replicate(params, chosen))
-            if checkpoints and _due(done, config.checkpoint_every):
+            if checkpoints and config.checkpoint_every and done % config.checkpoint_every == 0:
                 _settle(waiting, record, config.patience)
                 checkpoint.save(checkpoints, done, parallel.first(state))
-            if callback and (done == config.steps or _due(done, config.callback_every or config.log_every)):
+            if callback and (done == config.steps or done % (config.callback_every or config.log_every) == 0):
                 _settle(waiting, record, config.patience)
                 callback(done, parallel.first(state), log.scalars(metrics))
             if interrupted():
@@ -159,16 +161,6 @@ def _settle(waiting: list[tuple[int, Metrics]], record: log.Record, patience: in
         record(done, metrics)
 
 
-def _ahead(load: Callable[[int], Any], start: int, stop: int) -> Iterator[tuple[int, Any]]:
-    """(k, load(k)) for k in start..stop-1, each loaded by a thread while the one before is in use."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(load, start) if start < stop else None
-        for k in range(start, stop):
-            batch = coming.result()
-            coming = pool.submit(load, k + 1) if k + 1 < stop else None
-            yield k, batch
-
-
 @contextlib.contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
     """Turns the first Ctrl-C into a question the loop can ask; the second is a KeyboardInterrupt as ever."""
@@ -188,8 +180,13 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _due(done: int, every: int) -> bool:
-    return every > 0 and done % every == 0
+def _writable(workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise ValueError(f"workdir {workdir} cannot be written ({error.strerror}); take another folder.") from None
 
 
 def _check(config: TrainConfig) -> None:

@@ -14,7 +14,8 @@ gradients in the type of the weights: memory of one micro-batch, gradient of the
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -97,6 +98,17 @@ def shard(batch: Any, devices: Devices) -> Any:
         return x[start : start + len(local)]
 
     return jax.device_put(jax.tree.map(rows, batch), _sharding(local, PartitionSpec(AXIS)))
+
+
+def batches(task: Task, devices: Devices, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+    """(k, the sharded batch of step k), each made and copied by a thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        for k in range(start, stop + 1):
+            ready = coming
+            coming = pool.submit(lambda k: shard(task.batches(k), devices), k) if k < stop else None
+            if ready:
+                yield k - 1, ready.result()
 
 
 def make_step(

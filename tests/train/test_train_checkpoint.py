@@ -49,7 +49,14 @@ def test_the_newest_stay(trained):
     assert sorted(int(path.name) for path in (workdir / "checkpoints").iterdir()) == [15, 18]
 
 
-@pytest.mark.parametrize("damage", [truncate, lambda folder: shutil.rmtree(folder / "state")])
+def flip(folder):
+    path = largest(folder)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, lambda folder: shutil.rmtree(folder / "state")])
 def test_a_damaged_checkpoint_is_passed_over(trained, damage):
     workdir, whole = trained
     damage(workdir / "checkpoints" / "9")
@@ -92,9 +99,17 @@ def test_another_config_names_the_field(trained):
 
 
 def test_config_without_json_form_compares_equal_to_itself(tmp_path):
-    about = {"task": {"shape": (2, 3), "activation": jax.nn.relu, "type": np.dtype("float32")}}
+    inner = TrainConfig(steps=1)
+    about = {"task": {"shape": (2, 3), "activation": jax.nn.relu, "type": np.dtype("float32"), "inner": inner}}
     train(train_toy.task(), config(3), tmp_path, about=about)
     train(train_toy.task(), config(3), tmp_path, about=about)
     assert "0x" not in (tmp_path / "config.json").read_text()
-    with pytest.raises(ValueError, match="task.activation"):
-        train(train_toy.task(), config(3), tmp_path, about={"task": about["task"] | {"activation": np.tanh}})
+    for change, name in ({"activation": np.tanh}, "activation"), ({"inner": TrainConfig(steps=2)}, "inner.steps"):
+        with pytest.raises(ValueError, match=f"task.{name}"):
+            train(train_toy.task(), config(3), tmp_path, about={"task": about["task"] | change})
+
+
+def test_a_workdir_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ValueError, match="taken cannot be written .*; take another"):
+        train(train_toy.task(), config(3), tmp_path / "taken")
