@@ -18,7 +18,7 @@ from jax3d.data.procedural import Object, Spec, build, caption, render_batch, sa
 from jax3d.math.camera import Camera, orbit
 from jax3d.types import Render
 
-VERSION = 1
+VERSION = 2
 """Part of the name on disk; goes up when the pictures of the world change."""
 FOV = 40.0
 DISTANCE = 3.0

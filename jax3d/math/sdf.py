@@ -8,8 +8,8 @@ shapes that broadcast will do. A plane figure with distance s(x, y) gives two so
 
 a solid is rounded (Minkowski sum with a ball) by subtracting the radius, and the union of solids is the minimum, exact
 outside and a lower bound of the depth inside. The figures here: the trapezoid (box, prism, wedge; cylinder, cone,
-frustum, capsule, sphere), the segment (torus, tube, lamp shade) and the circular segment (dome). Formulas in this spirit
-are collected at iquilezles.org/articles/distfunctions2d.
+frustum, capsule, sphere), the segment (torus, tube, lamp shade) and the circular segment (dome). Such formulas are
+collected at iquilezles.org/articles/distfunctions2d.
 """
 
 import jax.numpy as jnp

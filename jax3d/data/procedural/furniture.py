@@ -74,7 +74,7 @@ def table(first, second, main, part, special, rng: np.random.Generator) -> list[
     else:
         depth, width = rng.uniform(0.36, 0.44), 0.46 + 0.44 * second
         parts = [block((0, 0, height), (depth, width, thick), main)]
-        parts.append(block((0, 0, height - 0.12), (depth - 0.08, width - 0.08, 0.06), main))
+        parts.append(block((0, 0, height - 0.09), (depth - 0.08, width - 0.08, 0.09), main))
         x_leg, y_leg = depth - slim - 0.02, width - slim - 0.02
     spread = rng.uniform(-0.02, 0.05)
     for x in (-1, 1):
@@ -113,7 +113,7 @@ def mug(first, second, main, part, special, rng: np.random.Generator) -> list[Pa
     ]
     reach, tall, thick = rng.uniform(0.22, 0.30), 0.31 * height, rng.uniform(0.045, 0.06)
     angles = np.radians(np.linspace(-90, 90, 7))
-    start = 0.5 * (radius + top)
+    start = 0.5 * (radius + top) + 0.02
     arc = [(0.0, start + reach * np.cos(a), 0.5 * height + tall * np.sin(a)) for a in angles]
     return parts + [capsule(a, b, thick, part or main) for a, b in zip(arc, arc[1:], strict=False)]
 

@@ -42,9 +42,9 @@ def car(first, second, main, part, special, rng: np.random.Generator) -> list[Pa
 
 def aeroplane(first, second, main, part, special, rng: np.random.Generator) -> list[Part]:
     """A fuselage with swept wings, tailplane, fin and two engines; a dark cockpit near the nose."""
-    length, span, radius = 0.58 + 0.40 * first, 0.52 + 0.46 * second, rng.uniform(0.125, 0.15)
+    length, span, radius = 0.58 + 0.40 * first, 0.52 + 0.46 * second, rng.uniform(0.15, 0.185)
     wings, sweep = part or main, rng.uniform(8, 22)
-    chord = rng.uniform(0.18, 0.22)
+    chord = rng.uniform(0.20, 0.25)
     parts = [
         capsule((-0.45 * length, 0, 0), (length - radius, 0, 0), radius, main),
         cone((-0.40 * length, 0, 0), (-length, 0, 0.45 * radius), radius, main, top=0.35 * radius, rounding=0.05),
@@ -52,15 +52,15 @@ def aeroplane(first, second, main, part, special, rng: np.random.Generator) -> l
     ]
     for side in (-1, 1):
         parts.append(
-            _wing(side, (0.06, 0.45 * radius), -0.35 * radius, (chord, 0.042, 0.5 * span), 0.5 * chord, sweep, wings)
+            _wing(side, (0.06, 0.45 * radius), -0.35 * radius, (chord, 0.05, 0.5 * span), 0.5 * chord, sweep, wings)
         )
         parts.append(
-            _wing(side, (-0.88 * length, 0), 0.45 * radius, (0.13, 0.035, 0.17 + 0.05 * second), 0.07, sweep, wings)
+            _wing(side, (-0.88 * length, 0), 0.45 * radius, (0.15, 0.042, 0.19 + 0.06 * second), 0.08, sweep, wings)
         )
         y, x = side * (0.42 * span + 0.08), 0.09 - 0.40 * span * np.tan(np.radians(sweep))
-        parts.append(capsule((x, y, -0.13), (x + 0.17, y, -0.13), 0.065, STEEL if sum(main) < 2.5 else DARK))
+        parts.append(capsule((x, y, -0.16), (x + 0.17, y, -0.16), 0.08, STEEL if sum(main) < 2.5 else DARK))
     fin = turned(1, -24)
-    parts.append(block((-0.88 * length, 0, 0.26), (0.15, 0.035, 0.24), wings, top=0.08, frame=fin))
+    parts.append(block((-0.88 * length, 0, 0.26), (0.17, 0.042, 0.25), wings, top=0.09, frame=fin))
     parts.append(
         block((0.05 * length, 0, 0.25 * radius), (0.50 * length, radius + 0.012, 0.035), WINDOW, rounding=0.012)
     )
@@ -102,7 +102,7 @@ def rocket(first, second, main, part, special, rng: np.random.Generator) -> list
 
 def tree(first, second, main, part, special, rng: np.random.Generator) -> list[Part]:
     """A trunk with a crown of balls; the pointed one has three cones."""
-    trunk, width = 0.30 + 0.45 * first, 0.34 + 0.24 * second
+    trunk, width = 0.38 + 0.45 * first, 0.34 + 0.24 * second
     bark, thick = part or WOOD, rng.uniform(0.075, 0.10)
     parts = [cone((0, 0, 0), (0, 0, trunk + 0.25), 1.15 * thick, bark, top=0.8 * thick)]
     if special:
@@ -171,13 +171,13 @@ def snowman(first, second, main, part, special, rng: np.random.Generator) -> lis
 
 def sword(first, second, main, part, special, rng: np.random.Generator) -> list[Part]:
     """A blade that points up, its flat side to the front, with a guard, a grip and a pommel."""
-    length, wide = 0.75 + 0.60 * first, 0.085 + 0.085 * second
+    length, wide = 0.75 + 0.60 * first, 0.10 + 0.10 * second
     hilt, guard = part or (0.28, 0.17, 0.09), rng.uniform(0.26, 0.34)
     tip = rng.uniform(0.20, 0.28)
     parts = [
         block(
             (0, 0, 0.5 * length),
-            (wide, 0.045, 0.5 * length + 0.02),
+            (wide, 0.055, 0.5 * length + 0.02),
             main,
             top=0.88 * wide,
             rounding=0.02,
@@ -185,14 +185,14 @@ def sword(first, second, main, part, special, rng: np.random.Generator) -> list[
         ),
         block(
             (0, 0, length + 0.5 * tip),
-            (0.88 * wide, 0.045, 0.5 * tip + 0.02),
+            (0.88 * wide, 0.055, 0.5 * tip + 0.02),
             main,
             top=0.0,
             rounding=0.02,
             frame=SIDEWAYS,
         ),
-        block((0, 0, 0), (0.085, guard, 0.06), hilt, rounding=0.045),
-        capsule((0, 0, -0.04), (0, 0, -0.34), 0.062, hilt),
+        block((0, 0, 0), (0.095, guard, 0.07), hilt, rounding=0.045),
+        capsule((0, 0, -0.04), (0, 0, -0.34), 0.07, hilt),
         ball((0, 0, -0.40), rng.uniform(0.09, 0.11), hilt),
         ball((0.07, 0, 0), 0.065, GLOW),
     ]

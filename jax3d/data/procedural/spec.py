@@ -20,7 +20,7 @@ COLORS: dict[str, tuple[float, float, float]] = {
     "pink": (1.00, 0.56, 0.74),
     "brown": (0.38, 0.21, 0.10),
     "white": (0.97, 0.97, 0.97),
-    "black": (0.07, 0.07, 0.08),
+    "black": (0.11, 0.11, 0.12),
 }
 
 

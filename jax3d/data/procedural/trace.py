@@ -1,9 +1,9 @@
 """Pictures of procedural objects by sphere tracing, with soft edges (Hart 1996; the closest approach as coverage).
 
 Let q(t) = d(o + t v) / (t pixel) be the distance along the ray in pixels. The ray is traced to the surface sunk by half
-a pixel, q = -1/2, and its opacity is 1/2 - min q clamped to [0, 1]: 1/2 on the outline, 1 half a pixel within. Colour and
-normal are those at the closest approach. Light comes from the world, never from the camera, so shading is a function of
-the world's normal alone, and the pictures of an object from all sides agree.
+a pixel, q = -1/2, and its opacity is 1/2 - min q clamped to [0, 1]: 1/2 on the outline, 1 half a pixel within. Colour
+and normal are those at the closest approach. Light comes from the world, never from the camera, so shading is a function
+of the world's normal alone, and the pictures of an object from all sides agree.
 """
 
 from functools import partial
@@ -19,7 +19,6 @@ from jax3d.types import Render
 
 LIGHT = (0.50, 0.35, 0.79)
 """Towards the light: above, in front and to the object's left."""
-STEPS = 24
 
 
 def shade(normal: Float[Array, "... 3"]) -> Float[Array, "..."]:
@@ -54,14 +53,13 @@ def render(
     rgb = jnp.where(seen[..., None], color * opacity[..., None], 0.0)
     if background is not None:
         rgb = rgb + background * (1 - opacity[..., None])
-    return Render(
-        rgb, opacity, jnp.where(seen, depth, 0.0), jnp.where(seen[..., None], normal * opacity[..., None], 0.0)
-    )
+    normal = jnp.where(seen[..., None], normal * opacity[..., None], 0.0)
+    return Render(rgb, opacity, jnp.where(seen, depth, 0.0), normal)
 
 
 @partial(jax.jit, static_argnames="size")
 def render_batch(objects: Object, cameras: Camera, size: int) -> Render:
-    """Square pictures of a batch of objects, one camera each; fastest where the objects of a batch are of one category."""
+    """Square pictures of a batch of objects, one camera each; fastest where all objects are of one category."""
     one = partial(render, height=size, width=size, counts=used(objects))
     return jax.vmap(lambda obj, camera: one(obj, camera))(objects, cameras)
 
@@ -72,6 +70,7 @@ def _trace(obj: Object, origin: Array, direction: Array, pixel: Array, counts) -
     reach = RADIUS + 2 * pixel * middle
     inside = reach**2 - (jnp.sum(origin**2) - middle**2)
     half = jnp.sqrt(jnp.maximum(inside, 0.0))
+    steps = 24 + direction.shape[1] // 8
     start, end = jnp.maximum(middle - half, 0.0), middle + half
 
     def step(_, state):
@@ -85,7 +84,7 @@ def _trace(obj: Object, origin: Array, direction: Array, pixel: Array, counts) -
         t = jnp.where(closest <= -0.5, t, t + jnp.maximum(here + 0.5 * width, 0.5 * width))
         return t, closest, at
 
-    _, closest, at = jax.lax.fori_loop(0, STEPS, step, (start, jnp.full_like(start, 10.0), start))
+    _, closest, at = jax.lax.fori_loop(0, steps, step, (start, jnp.full_like(start, 10.0), start))
     return jnp.where(inside > 0, closest, 10.0), at
 
 
