@@ -101,10 +101,14 @@ def to_scheduler_config(schedule: Schedule, border: Border) -> dict[str, Any]:
         raise ValueError("A published config knows from_eps, from_v and from_x0 only; wrap the network in one of them.")
     betas, count = schedule.betas, schedule.last + 1
     start, end = float(f"{betas[0]:.9g}"), float(f"{betas[-1]:.9g}")
+    laws = {
+        "linear": np.linspace(start, end, count),
+        "scaled_linear": np.linspace(start**0.5, end**0.5, count) ** 2,
+        "squaredcos_cap_v2": schedules.cosine(count).betas,
+    }
     law: dict[str, Any] = {"trained_betas": [float(beta) for beta in betas]}
-    for kind, table in TABLES.items() if end < 1 else ():
-        arguments = () if kind == "squaredcos_cap_v2" else (start, end)
-        if np.allclose(table(*arguments, count=count).betas, betas, rtol=1e-6, atol=0):
+    for kind, table in laws.items():
+        if np.allclose(table, betas, rtol=1e-6, atol=0):
             law = {"beta_schedule": kind, "beta_start": start, "beta_end": end}
     return {
         "_class_name": "DDIMScheduler",

@@ -61,18 +61,17 @@ def sample(
         raise ValueError("This sampler draws noise: give `key`, or take a deterministic one such as dpmpp_2m().")
     if noise is not None and noise.shape != (steps, *x.shape):
         raise ValueError(f"`noise` must have shape {(steps, *x.shape)}, one array a step, got {noise.shape}.")
-    keys = None if noise is not None or not sampler.stochastic else _per_step(key, steps)
 
     def step(carry, inputs):
         x, state = carry
-        level, following, key, drawn = inputs
-        if key is not None:
-            drawn = normal(key, x.shape, x.dtype)
+        i, level, following, drawn = inputs
+        if sampler.stochastic and drawn is None:
+            drawn = normal(_fold(key, i), x.shape, x.dtype)
         after, state = sampler.step(denoise, x, state, Move(level, following, drawn, steps))
         return (after.astype(x.dtype), state), None
 
     levels = jnp.asarray(sigmas, jnp.promote_types(x.dtype, jnp.float32))
-    inputs = (levels[:-1], levels[1:], keys, noise if sampler.stochastic else None)
+    inputs = (jnp.arange(steps), levels[:-1], levels[1:], noise if sampler.stochastic else None)
     (x, _), _ = jax.lax.scan(step, (x, sampler.init(x)), inputs)
     return x
 
@@ -194,8 +193,6 @@ def _forward_std(move: Move) -> Array:
     return jnp.where(move.next > 0, jnp.sqrt((1 + move.next**2) * beta), 0)
 
 
-def _per_step(key: Key, steps: int) -> Array:
-    """Keys [steps] of one key, or [steps, b] of keys [b]."""
-    if key.ndim == 0:
-        return jax.random.split(key, steps)
-    return jax.vmap(lambda each: jax.random.split(each, steps), out_axes=1)(key)
+def _fold(key: Key, step: Array) -> Array:
+    """The key, or each of the keys [b], for a step."""
+    return jax.random.fold_in(key, step) if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))(key, step)

@@ -21,10 +21,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, Int
+from jaxtyping import Array, Float, Real
 
-Number = Float[Array, "..."] | Int[Array, "..."] | float | int
-Table = Float64[np.ndarray, "n"]
+Number = Real[Array | np.ndarray, "..."] | float | int
+Table = Float[np.ndarray, "n"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,18 +56,16 @@ class Schedule:
 
     def sigma(self, t: Number) -> Float[Array, "..."]:
         """The noise level at time t in [0, last], linear in log sigma between the integers, constant outside."""
-        t = jnp.asarray(t)
-        dtype = jnp.promote_types(t.dtype, jnp.float32)
-        return jnp.exp(jnp.interp(t.astype(dtype), jnp.arange(self.last + 1, dtype=dtype), self._log(dtype)))
+        t = _real(t)
+        return jnp.exp(jnp.interp(t, jnp.arange(self.last + 1, dtype=t.dtype), self._log(t.dtype)))
 
     def time(self, sigma: Number) -> Float[Array, "..."]:
         """The time of a noise level, in [0, last]. A sigma of the table gives its integer exactly, rounding or not."""
-        sigma = jnp.asarray(sigma)
-        dtype = jnp.promote_types(sigma.dtype, jnp.float32)
-        level = jnp.log(jnp.maximum(sigma.astype(dtype), self.sigmas[0]))
-        t = jnp.interp(level, self._log(dtype), jnp.arange(self.last + 1, dtype=dtype))
+        sigma = _real(sigma)
+        level = jnp.log(jnp.maximum(sigma, self.sigmas[0]))
+        t = jnp.interp(level, self._log(sigma.dtype), jnp.arange(self.last + 1, dtype=sigma.dtype))
         whole = jnp.round(t)
-        return jnp.where(jnp.abs(t - whole) < 4 * self.last * jnp.finfo(dtype).eps, whole, t)
+        return jnp.where(jnp.abs(t - whole) < 4 * self.last * jnp.finfo(sigma.dtype).eps, whole, t)
 
     def _log(self, dtype) -> Array:
         return jnp.asarray(np.log(self.sigmas), dtype)
@@ -155,6 +153,14 @@ def normal(keys: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Float[Arra
     if keys.ndim == 0:
         return jax.random.normal(keys, shape, dtype)
     return jax.vmap(lambda key: jax.random.normal(key, shape[1:], dtype))(keys)
+
+
+def _real(number: Number) -> Array:
+    """As an array of real numbers of float32 or more."""
+    number = jnp.asarray(number)
+    if not jnp.issubdtype(number.dtype, jnp.floating):
+        return number.astype(float)
+    return number.astype(jnp.promote_types(number.dtype, jnp.float32))
 
 
 def _checked(steps: int, count: int) -> int:
