@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
         sys.exit(0 if argv else 2)
     options, config, name = cli.parse(Options, "", argv, needs="train")
     workdir = options.workdir or Path("runs") / Path(name).stem
-    state = train(config.task(), config.train, workdir, about={"config": repr(config)})
+    state = train(config.task(), config.train, workdir, about={"config": dataclasses.replace(config, train=None)})
     if int(state.step) == config.train.steps:
         config.finish(state)
 

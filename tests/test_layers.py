@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "scene": "render nn math",
     "codec": "render nn math",
     "prior": "nn diffusion io",
-    "methods": "scene codec prior diffusion render math",
+    "methods": "scene codec prior diffusion nn render math",
     "train": "math",
     "io": "math",
     "data": "io render math",

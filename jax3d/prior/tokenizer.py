@@ -10,6 +10,7 @@ is the pad token each "!" of a prompt becomes 0 as well, and so it was when the 
 """
 
 import collections
+import dataclasses
 import gzip
 import itertools
 import json
@@ -167,3 +168,9 @@ def _byte_symbols() -> list[str]:
 
 
 BYTES = _byte_symbols()
+
+
+def sized(config: Any, tokenizer: Tokenizer) -> Any:
+    """A text tower's config for the tokenizer's vocabulary and special tokens."""
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    return dataclasses.replace(config, vocab_size=len(tokenizer), **special)

@@ -1,0 +1,78 @@
+"""tiny-clip: a small CLIP of the procedural world, which judges pictures: category, colour, parts.
+
+    python train.py tiny_clip
+
+Writes jax3d/assets/tiny-clip, a transformers CLIPModel folder.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from jax3d.data.batches import shuffled
+from jax3d.data.captioned import Pictures
+from jax3d.data.procedural import vocabulary
+from jax3d.methods.contrastive import Contrastive
+from jax3d.nn.clip_config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from jax3d.prior.clip import CLIPScore, save
+from jax3d.prior.tokenizer import Tokenizer, sized, tokenize, train_bpe
+from jax3d.train.loop import TrainConfig
+from jax3d.train.state import State
+from jax3d.types import Task
+
+TOKENS = 32
+VOCABULARY = 1024  # at most; every word of the world becomes one token
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyCLIP:
+    """What `train.py tiny_clip` does."""
+
+    method: Contrastive = Contrastive(
+        text=CLIPTextConfig(
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=TOKENS,
+            hidden_act="gelu",
+            projection_dim=64,
+        ),
+        vision=CLIPVisionConfig(
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            image_size=64,
+            patch_size=8,
+            hidden_act="gelu",
+            projection_dim=64,
+        ),
+        batch_size=128,
+        steps=2500,
+    )
+    pictures: Pictures = Pictures()
+    train: TrainConfig = TrainConfig(steps=2500, ema_decay=0.998, clip_norm=1.0, checkpoint_every=250)
+    out: Path = Path("jax3d/assets/tiny-clip")
+
+    def task(self) -> Task:
+        """Pictures with captions without the words of the view."""
+        tokenizer = self._tokenizer()
+        pictures = self.pictures.load()
+        captions = [caption.split(", ")[0] for caption in pictures["caption"]]
+        arrays = {"rgba": pictures["rgba"], "ids": tokenize(tokenizer, captions, TOKENS)}
+        method = dataclasses.replace(self.method, text=sized(self.method.text, tokenizer))
+        return method.task(shuffled(arrays, self.method.batch_size, seed=3))
+
+    def finish(self, state: State) -> None:
+        """Write the folder in float16."""
+        method, tokenizer = self.method, self._tokenizer()
+        config = CLIPConfig(sized(method.text, tokenizer), method.vision, method.projection_dim)
+        save(CLIPScore(config, tokenizer, state.averaged, method.mean, method.std), self.out, jnp.float16)
+
+    def _tokenizer(self) -> Tokenizer:
+        return train_bpe(sorted(vocabulary()), VOCABULARY, TOKENS, self.out)
+
+
+config = TinyCLIP()

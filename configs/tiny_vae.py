@@ -1,0 +1,65 @@
+"""The autoencoder of tiny-sd: 64 x 64 pictures of the procedural world <-> 16 x 16 x 4 latents.
+
+    python train.py tiny_vae
+
+Renders the pictures once (cached in .cache/pictures), trains, and writes jax3d/assets/tiny-sd/vae.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3d.data.batches import shuffled
+from jax3d.data.captioned import Pictures
+from jax3d.math.pixels import over_random_background
+from jax3d.methods.autoencoder import Autoencoder
+from jax3d.nn.vae import VAE, VAEConfig
+from jax3d.prior.folder import write_network
+from jax3d.prior.stable_diffusion import UNET_STEM
+from jax3d.train.loop import TrainConfig
+from jax3d.train.state import State
+from jax3d.types import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyVAE:
+    """What `train.py tiny_vae` does."""
+
+    method: Autoencoder = Autoencoder(
+        VAEConfig(
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            block_out_channels=(16, 32, 64),
+            layers_per_block=1,
+            norm_num_groups=8,
+            sample_size=64,
+            scaling_factor=1.0,
+        ),
+        batch_size=32,
+        learning_rate=2e-3,
+        steps=800,
+    )
+    pictures: Pictures = Pictures()
+    train: TrainConfig = TrainConfig(steps=800, ema_decay=0.995, clip_norm=1.0, checkpoint_every=500)
+    out: Path = Path("jax3d/assets/tiny-sd")
+
+    def task(self) -> Task:
+        """Pictures without captions."""
+        return self.method.task(shuffled({"rgba": self.pictures.load()["rgba"]}, self.method.batch_size, seed=1))
+
+    def finish(self, state: State) -> None:
+        """Measure the latents' spread, so that scaled latents have unit variance, and write the folder."""
+        network = VAE(self.method.vae)
+        rgba = self.pictures.load()["rgba"][:256]
+        image = over_random_background(rgba, jax.random.split(jax.random.key(0), len(rgba)))
+        mean, _ = jax.jit(lambda p, x: network.apply({"params": p}, 2 * x - 1, method="encode"))(state.averaged, image)
+        spread = float(np.std(np.asarray(mean)))
+        print(f"latents: mean {float(jnp.mean(mean)):.3f}, standard deviation {spread:.3f}")
+        config = dataclasses.replace(self.method.vae, scaling_factor=round(1 / spread, 5))
+        write_network(self.out / "vae", UNET_STEM, config, state.averaged, jnp.float16)
+
+
+config = TinyVAE()

@@ -1,0 +1,66 @@
+"""Contrastive language-image training: CLIP (Radford et al., arXiv 2103.00020), small.
+
+    loss = cross-entropy over rows and columns of s * <text_i, image_j>
+
+where the target of a row is uniform over all pictures that carry the same caption: in a small world captions repeat
+within a batch, and a repeated caption is no negative. Negatives come from the examples of one device.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from jax3d.math.pixels import disturb, over_random_background
+from jax3d.math.random import split_each
+from jax3d.nn.clip import CLIP
+from jax3d.nn.clip_config import CLIPTextConfig, CLIPVisionConfig
+from jax3d.types import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrastive:
+    """Trains a CLIP on captioned pictures, over random backgrounds and disturbed as renders are."""
+
+    text: CLIPTextConfig
+    vision: CLIPVisionConfig
+    projection_dim: int = 64
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    """Subtracted from the pixels; goes into the folder's preprocessor_config.json."""
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    steps: int = 3000
+    """Length of the cosine decay; the trainer runs as many."""
+
+    def task(self, batches: Callable[[int], Any]) -> Task:
+        """A task whose batches hold `rgba` uint8 [b, s, s, 4] (straight alpha) and `ids` int32 [b, n], the captions' tokens."""
+        network = CLIP(self.text, self.vision, self.projection_dim)
+        size = self.vision.image_size
+
+        def init(key):
+            ids = jnp.zeros((1, self.text.max_position_embeddings), jnp.int32)
+            return network.init(key, ids, jnp.zeros((1, size, size, 3)))["params"]
+
+        def loss(params, frozen, batch, keys, step):
+            k_background, k_disturb = split_each(keys, 2)
+            image = disturb(over_random_background(batch["rgba"], k_background), k_disturb)
+            pixels = (image - jnp.array(self.mean)) / jnp.array(self.std)
+            text, picture = (
+                network.apply({"params": params}, batch["ids"], method="text_features"),
+                network.apply({"params": params}, pixels, method="image_features"),
+            )
+            logits = jnp.exp(jnp.minimum(params["logit_scale"], jnp.log(100.0))) * text @ picture.T
+            same = jnp.all(batch["ids"][:, None] == batch["ids"][None], axis=-1)
+            target = same / jnp.sum(same, axis=-1, keepdims=True)
+            rows = optax.softmax_cross_entropy(logits, target)
+            columns = optax.softmax_cross_entropy(logits.T, target)
+            hit = jnp.mean(jnp.take_along_axis(same, jnp.argmax(logits, axis=0)[:, None], axis=1))
+            return 0.5 * jnp.mean(rows + columns), {"accuracy": hit}
+
+        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.warmup, self.steps)
+        optimizer = optax.adamw(rate, b2=0.98, weight_decay=0.05)
+        return Task(init, loss, optimizer, self.batch_size, batches=batches)
