@@ -60,7 +60,7 @@ def seen(first: Array | int, rows: int, keys: int) -> Array:
     return jnp.arange(keys) <= first + jnp.arange(rows)[:, None]
 
 
-def fused_applies(q: Array, v: Array, compute_capability: str) -> bool:
+def fused_applies(q: Array | jax.ShapeDtypeStruct, v: Array | jax.ShapeDtypeStruct, compute_capability: str) -> bool:
     """Whether cuDNN's kernel takes these arrays."""
     width = 256 if float(compute_capability) >= 9 else 128
     sixteen_bits = q.dtype == v.dtype and q.dtype in (jnp.bfloat16, jnp.float16)

@@ -43,9 +43,9 @@ class Layer(nn.Module):
 
         y = LayerNorm(c.layer_norm_eps, name="layer_norm1")(x)
         y = attention(project("q_proj"), project("k_proj"), project("v_proj"), causal=self.causal)
-        x = x + Dense(width, init=residual, name="self_attn.out_proj")(y.reshape(x.shape))
+        x = x + Dense(width, kernel_init=residual, name="self_attn.out_proj")(y.reshape(x.shape))
         y = Dense(c.intermediate_size, name="mlp.fc1")(LayerNorm(c.layer_norm_eps, name="layer_norm2")(x))
-        return x + Dense(width, init=residual, name="mlp.fc2")(ACTIVATIONS[c.hidden_act](y))
+        return x + Dense(width, kernel_init=residual, name="mlp.fc2")(ACTIVATIONS[c.hidden_act](y))
 
 
 class TextTransformer(nn.Module):

@@ -15,7 +15,7 @@ from jax3d.nn.layers import Dense
 
 
 def time_code(
-    t: Float[Array, " b"], features: int, flip_sin_to_cos: bool = True, freq_shift: float = 0.0
+    t: Float[Array, " b"], features: int, flip_sin_to_cos: bool = True, freq_shift: int | float = 0
 ) -> Float[Array, "b n"]:
     """Times (fractions allowed) -> [b, features] in float32; an odd last feature is 0."""
     half = features // 2

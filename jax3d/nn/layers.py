@@ -28,11 +28,11 @@ class Dense(nn.Module):
 
     features: int
     use_bias: bool = True
-    init: Callable = fan_in
+    kernel_init: Callable = fan_in
 
     @nn.compact
     def __call__(self, x: Float[Array, "*lead c"]) -> Float[Array, "*lead d"]:
-        kernel = self.param("kernel", self.init, (x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         y = x.astype(kernel.dtype) @ kernel
         return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else y
 
@@ -45,11 +45,11 @@ class Conv(nn.Module):
     stride: int = 1
     padding: tuple[int, int] = (1, 1)
     use_bias: bool = True
-    init: Callable = fan_in
+    kernel_init: Callable = fan_in
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-        kernel = self.param("kernel", self.init, (self.size, self.size, x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (self.size, self.size, x.shape[-1], self.features))
         y = convolve(x.astype(kernel.dtype), kernel, self.stride, self.padding)
         return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else y
 
@@ -121,8 +121,8 @@ class Embed(nn.Module):
 
     entries: int
     features: int
-    init: Callable = nn.initializers.normal(0.02)
+    kernel_init: Callable = nn.initializers.normal(0.02)
 
     @nn.compact
     def __call__(self, ids: Int[Array, "*lead"]) -> Float[Array, "*lead c"]:
-        return self.param("embedding", self.init, (self.entries, self.features))[ids]
+        return self.param("embedding", self.kernel_init, (self.entries, self.features))[ids]

@@ -29,7 +29,7 @@ class ResnetBlock(nn.Module):
         if e is not None:
             h = h + Dense(self.features, name="time_emb_proj")(jax.nn.silu(e))[:, None, None, :]
         h = jax.nn.silu(GroupNorm(self.groups, self.eps, name="norm2")(h))
-        h = Conv(self.features, init=nn.initializers.zeros if self.zero else fan_in, name="conv2")(h)
+        h = Conv(self.features, kernel_init=nn.initializers.zeros if self.zero else fan_in, name="conv2")(h)
         if x.shape[-1] != self.features:
             x = Conv(self.features, size=1, padding=(0, 0), name="conv_shortcut")(x)
         return x + h

@@ -69,7 +69,11 @@ class SpatialTransformer(nn.Module):
         b, h, w, c = x.shape
 
         def project(name: str, init: nn.initializers.Initializer) -> nn.Module:
-            return Dense(c, init=init, name=name) if self.linear else Conv(c, 1, padding=(0, 0), init=init, name=name)
+            return (
+                Dense(c, kernel_init=init, name=name)
+                if self.linear
+                else Conv(c, 1, padding=(0, 0), kernel_init=init, name=name)
+            )
 
         y = project("proj_in", fan_in)(GroupNorm(self.groups, 1e-6, name="norm")(x)).reshape(b, h * w, c)
         for i in range(self.layers):

@@ -75,13 +75,13 @@ class UNetConfig:
     layers_per_block: int | tuple[int, ...] = 2
     transformer_layers_per_block: int | tuple[int, ...] = 1
     attention_head_dim: int | tuple[int, ...] = 8
-    cross_attention_dim: int = 1280
+    cross_attention_dim: int | tuple[int, ...] = 1280  # one int is supported
     use_linear_projection: bool = False
     upcast_attention: bool = False  # softmax is float32 here whatever it says
     norm_num_groups: int = 32
     norm_eps: float = 1e-5
     flip_sin_to_cos: bool = True
-    freq_shift: float = 0
+    freq_shift: int | float = 0
     class_embed_type: str | None = None
     projection_class_embeddings_input_dim: int | None = None
 
@@ -152,7 +152,7 @@ class UNet(nn.Module):
         x = self.resnet("mid_block.resnets.1", -1)(x, e)
         x = self.up(x, skips, e, context, frames)
         x = jax.nn.silu(GroupNorm(c.norm_num_groups, c.norm_eps, name="conv_norm_out")(x))
-        return Conv(c.out_channels, init=nn.initializers.zeros, name="conv_out")(x)
+        return Conv(c.out_channels, kernel_init=nn.initializers.zeros, name="conv_out")(x)
 
     def embed_time(self, t: Array, class_labels: Array | None) -> Array:
         """The embedding [b, 4 c0] that every resnet sees."""

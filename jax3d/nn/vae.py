@@ -39,8 +39,8 @@ class VAEConfig:
     latent_channels: int = 4
     norm_num_groups: int = 32
     sample_size: int | tuple[int, int] = 32
-    scaling_factor: float = 0.18215
-    shift_factor: float | None = None
+    scaling_factor: int | float = 0.18215
+    shift_factor: int | float | None = None
     mid_block_add_attention: bool = True
     use_quant_conv: bool = True
     use_post_quant_conv: bool = True

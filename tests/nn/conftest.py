@@ -62,7 +62,7 @@ def stored(folder: Path, name: str = "diffusion_pytorch_model") -> SimpleNamespa
     """config, arrays and published weights of one stored case."""
     return SimpleNamespace(
         config=json.loads((folder / "config.json").read_text()),
-        arrays=dict(np.load(folder / "io.npz")),
+        arrays={k: jnp.asarray(v) for k, v in np.load(folder / "io.npz").items()},
         weights=load_file(folder / f"{name}.safetensors"),
     )
 
