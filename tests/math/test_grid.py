@@ -65,3 +65,24 @@ def test_central_differences_of_a_quadratic_are_exact_inside():
 def test_points_of_another_dimension_are_refused():
     with pytest.raises(ValueError, match="needs points with 3 coordinates"):
         grid.interpolate(jnp.zeros((4, 4, 4, 2)), jnp.zeros((7, 2)))
+
+
+def test_a_grid_with_one_node_along_an_axis_is_refused():
+    with pytest.raises(ValueError, match="at least 2 nodes"):
+        grid.interpolate(jnp.zeros((4, 1, 2)), jnp.zeros((7, 2)))
+
+
+def test_a_point_that_is_nan_stays_nan_and_touches_nobody_else():
+    values = jax.random.normal(jax.random.key(0), (3, 3, 2))
+    points = jnp.array([[jnp.nan, 0.3], [0.5, 0.1], [jnp.inf, 0.0]])
+    found = grid.interpolate(values, points)
+    assert jnp.all(jnp.isnan(found[0])) and jnp.all(jnp.isfinite(found[1:]))
+    chex.assert_trees_all_close(found[1], grid.interpolate(values, points[1:2])[0])
+
+
+def test_gradients_of_a_narrow_grid_add_up_in_float32():
+    points = jnp.zeros((4096, 1))  # all on the middle node; bfloat16 would stop counting at 256
+    gradient = jax.grad(lambda g: grid.interpolate(g, points).astype(jnp.float32).sum())(
+        jnp.zeros((3, 1), jnp.bfloat16)
+    )
+    chex.assert_trees_all_equal(gradient.astype(jnp.float32), jnp.array([[0.0], [4096.0], [0.0]]))
