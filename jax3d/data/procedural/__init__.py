@@ -17,6 +17,7 @@ from jax3d.data.procedural.spec import (
     view_phrase,
     vocabulary,
 )
+from jax3d.data.procedural.surface import mesh, points
 from jax3d.data.procedural.trace import render, render_batch
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "build",
     "caption",
     "distance",
+    "mesh",
+    "points",
     "render",
     "render_batch",
     "sample_spec",

@@ -88,13 +88,16 @@ def lamp(first, second, main, part, special, rng: np.random.Generator) -> list[P
     """A shade, open above and below, over a bulb on a stem with a heavy foot; a switch in front."""
     height, shade = 0.55 + 0.75 * first, 0.30 + 0.24 * second
     tall, foot = rng.uniform(0.36, 0.46), rng.uniform(0.22, 0.28)
-    stem = part or DARK
+    stem, slim, top = part or DARK, rng.uniform(0.04, 0.055), shade * rng.uniform(0.5, 0.75)
+    bulb = height + 0.16
+    bar = shade + (top - shade) * 0.16 / tall
     parts = [
         cone((0, 0, 0), (0, 0, 0.10), foot, stem, top=0.7 * foot),
-        capsule((0, 0, 0.05), (0, 0, height + 0.1), rng.uniform(0.04, 0.055), stem),
-        tube((0, 0, height), (0, 0, height + tall), shade, 0.05, main, top=shade * rng.uniform(0.5, 0.75)),
-        ball((0, 0, height + 0.16), 0.13, GLOW),
+        capsule((0, 0, 0.05), (0, 0, height + 0.1), slim, stem),
+        tube((0, 0, height), (0, 0, height + tall), shade, 0.05, main, top=top),
+        ball((0, 0, bulb), 0.13, GLOW),
         ball((0.75 * foot, 0, 0.10), 0.055, GLOW),
+        capsule((0, -bar, bulb), (0, bar, bulb), 0.02, stem),
     ]
     if rng.random() < 0.5:
         parts.append(ball((0, 0, 0.25 * height + 0.12), rng.uniform(0.11, 0.15), stem))

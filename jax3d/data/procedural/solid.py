@@ -3,8 +3,8 @@
 Four kinds of solids, each an array of slots: blocks (a trapezoid extruded), cones (a trapezoid revolved: cylinders,
 cones, capsules, balls), rings (a segment revolved and thickened: tori, tubes, shades) and domes (a cut disk revolved).
 All objects have the same number of slots, so objects stack and `vmap`; a slot that is not used has the rounding -10,
-which puts its surface nowhere. The coordinates are separate arrays, and slots are visited in a loop: one vectorised pass
-over the points for each slot.
+which puts its surface nowhere. The coordinates are separate arrays, and slots are visited in a loop: one vectorised
+pass over the points for each slot.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
 Let q(t) = d(o + t v) / (t pixel) be the distance along the ray in pixels. The ray is traced to the surface sunk by half
 a pixel, q = -1/2, and its opacity is 1/2 - min q clamped to [0, 1]: 1/2 on the outline, 1 half a pixel within. Colour
-and normal are those at the closest approach. Light comes from the world, never from the camera, so shading is a function
-of the world's normal alone, and the pictures of an object from all sides agree.
+and normal are those at the closest approach. Light comes from the world, never from the camera, so shading is a
+function of the world's normal alone, and the pictures of an object from all sides agree.
 """
 
 from functools import partial
