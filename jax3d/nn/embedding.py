@@ -9,13 +9,13 @@ arXiv:2006.11239; names as in diffusers embeddings.py.
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jax3d.nn.layers import Dense
 
 
 def time_code(
-    t: Float[Array, " b"], features: int, flip_sin_to_cos: bool = True, freq_shift: int | float = 0
+    t: Shaped[Array, " b"], features: int, flip_sin_to_cos: bool = True, freq_shift: int | float = 0
 ) -> Float[Array, "b n"]:
     """Times (fractions allowed) -> [b, features] in float32; an odd last feature is 0."""
     half = features // 2

@@ -1,7 +1,8 @@
 """Makes networks.npz: outputs of PyTorch diffusers and transformers on tiny networks with random weights.
 
 Run where both are installed: `python tests/golden/networks.py`. The weights are not stored: both sides draw them from
-`random_weights`, whose generator (numpy's RandomState) is frozen for good. Arrays are channels last.
+`random_weights`, whose generator (numpy's RandomState) is frozen for good. Arrays are channels last,
+computed in float64.
 """
 
 from pathlib import Path
@@ -78,16 +79,16 @@ def main() -> None:
     def filled(model, seed):
         shapes = {k: tuple(v.shape) for k, v in model.state_dict().items() if v.dtype == torch.float32}
         model.load_state_dict({k: torch.tensor(v) for k, v in random_weights(shapes, seed).items()}, strict=False)
-        return model.eval()
+        return model.double().eval()
 
-    first = lambda x: torch.tensor(np.moveaxis(x, -1, 1))  # noqa: E731
+    first = lambda x: torch.tensor(np.moveaxis(x, -1, 1)).double()  # noqa: E731
     last = lambda x: np.moveaxis(x.detach().numpy(), 1, -1)  # noqa: E731
     x, out = inputs(), {}
     for seed, (name, config) in enumerate(UNETS.items()):
         unet = filled(UNet2DConditionModel(**config), seed)
         sample = first(x["sample"]).requires_grad_()
-        labels = torch.tensor(x["labels"]) if "class_embed_type" in config else None
-        y = unet(sample, torch.tensor(x["t"]), torch.tensor(x["context"]), class_labels=labels).sample
+        labels = torch.tensor(x["labels"]).double() if "class_embed_type" in config else None
+        y = unet(sample, torch.tensor(x["t"]), torch.tensor(x["context"]).double(), class_labels=labels).sample
         (y * first(x["unet_g"])).sum().backward()
         out |= {f"{name}_out": last(y), f"{name}_grad": last(sample.grad)}
     vae = filled(AutoencoderKL(**VAE), 2)
@@ -100,7 +101,8 @@ def main() -> None:
     clip = filled(CLIPModel(CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=6)), 3)
     y = clip(input_ids=torch.tensor(x["ids"]), pixel_values=first(x["pixels"]))
     keep = {"text_features": y.text_embeds, "image_features": y.image_embeds, "logits": y.logits_per_image}
-    np.savez_compressed(FILE, **out, **{k: v.detach().numpy() for k, v in keep.items()})
+    out |= {k: v.detach().numpy() for k, v in keep.items()}
+    np.savez_compressed(FILE, **{k: v.astype(np.float32) for k, v in out.items()})
 
 
 if __name__ == "__main__":
