@@ -2,8 +2,8 @@
 
     PROGRAM [CONFIG] [options] [field overrides]
 
-CONFIG names a file under `configs/` (or is a path to such a file) whose `config` is a frozen dataclass; `tyro` turns its
-fields into options. A user's mistake ends the program with one sentence and exit code 2, never with a traceback.
+CONFIG names a file under `configs/` (or is a path to such a file) whose `config` is a frozen dataclass; `tyro` turns
+its fields into options. A user's mistake ends the program with one sentence and exit code 2, never with a traceback.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ def parse(options: Callable[..., Options], default: str, argv: list[str], needs:
     name, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (default, argv)
     config, description = load_config(name)
     if not hasattr(config, needs):
-        other = {"train": "sample.py", "generate": "train.py"}[needs]
+        other = {"train": "sample.py", "scene": "train.py"}[needs]
         raise ValueError(f"config '{name}' is not one for this program; run: python {other} {name}.")
     arguments = dataclasses.make_dataclass(
         "Arguments",
@@ -71,7 +71,11 @@ def parse(options: Callable[..., Options], default: str, argv: list[str], needs:
     try:
         with contextlib.redirect_stderr(text):
             parsed, unknown = tyro.cli(
-                arguments, args=rest, description=description, return_unknown_args=True, config=(tyro.conf.FlagConversionOff,)
+                arguments,
+                args=rest,
+                description=description,
+                return_unknown_args=True,
+                config=(tyro.conf.FlagConversionOff,),
             )
     except SystemExit as stop:
         if stop.code in (0, None):
@@ -101,14 +105,16 @@ def _sentence(box: str) -> str:
     """tyro's framed message as one line."""
     lines = [re.sub(r"[│╭╮╰╯─]", "", line).strip() for line in box.splitlines()]
     words = " ".join(line for line in lines if line and not line.startswith("For full helptext"))
-    return re.sub(r"\s+", " ", words.replace("Parsing error", "")).strip() or "the options could not be read; see --help."
+    return (
+        re.sub(r"\s+", " ", words.replace("Parsing error", "")).strip() or "the options could not be read; see --help."
+    )
 
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a program; a user's mistake (ValueError, a missing file) becomes one line on stderr and exit code 2."""
     try:
         main(sys.argv[1:])
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         if os.environ.get("JAX3D_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

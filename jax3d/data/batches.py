@@ -16,7 +16,9 @@ def shuffled(arrays: Mapping[str, np.ndarray], batch_size: int, seed: int) -> Ca
     (length,) = lengths
     per_epoch = length // batch_size
     if per_epoch == 0:
-        raise ValueError(f"a batch of {batch_size} needs at least as many examples, got {length}; take a smaller batch.")
+        raise ValueError(
+            f"a batch of {batch_size} needs at least as many examples, got {length}; take a smaller batch."
+        )
     order: dict[int, np.ndarray] = {}
 
     def batches(step: int) -> dict[str, np.ndarray]:

@@ -46,7 +46,8 @@ class OrbitSampler:
 
     def __call__(self, key: Array) -> View:
         """One random view."""
-        keys = dict(zip(("azimuth", "elevation", "area", "distance", "fov", "jitter"), jax.random.split(key, 6), strict=True))
+        names = ("azimuth", "elevation", "area", "distance", "fov", "jitter")
+        keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
 
         def uniform(name, limits):
             return jax.random.uniform(keys[name], minval=limits[0], maxval=limits[1])
@@ -76,4 +77,4 @@ def turntable(
 ) -> Camera:
     """`count` cameras once around the origin, first at azimuth `start`; degrees."""
     azimuth = jnp.deg2rad(start + 360.0 * jnp.arange(count) / count)
-    return orbit(azimuth, jnp.full(count, jnp.deg2rad(elevation)), jnp.full(count, distance), jnp.full(count, jnp.deg2rad(fov)))
+    return orbit(azimuth, jnp.deg2rad(elevation), distance, jnp.deg2rad(fov))

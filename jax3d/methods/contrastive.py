@@ -37,7 +37,7 @@ class Contrastive:
     """Length of the cosine decay; the trainer runs as many."""
 
     def task(self, batches: Callable[[int], Any]) -> Task:
-        """A task whose batches hold `rgba` uint8 [b, s, s, 4] (straight alpha) and `ids` int32 [b, n], the captions' tokens."""
+        """A task; batches hold `rgba` uint8 [b, s, s, 4] (straight alpha) and the captions' tokens `ids` [b, n]."""
         network = CLIP(self.text, self.vision, self.projection_dim)
         size = self.vision.image_size
 

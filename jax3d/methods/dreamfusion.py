@@ -1,6 +1,6 @@
 """DreamFusion: text to a radiance field by score distillation (Poole et al., arXiv 2209.14988), in latent space.
 
-    repeat:  camera ~ orbit,  image = render(field, camera),  x = encode(image)        (the gradient flows through encode)
+    repeat:  camera ~ orbit,  image = render(field, camera),  x = encode(image)      (the gradient flows through encode)
              sigma ~ schedule,  n ~ N(0, I),  D = guided denoiser of the text with the words of this view
              field <- field - gradient of  w(sigma) (x - D(x + sigma n, sigma)) / sigma  and of the regularisers
 

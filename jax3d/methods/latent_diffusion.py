@@ -1,7 +1,7 @@
 """Text-to-image latent diffusion: the UNet and the text encoder of a small Stable Diffusion, trained together.
 
-Rombach et al. (arXiv 2112.10752) with the v-parameterisation of Salimans & Ho (arXiv 2202.00512), which in sigma space is
-the EDM weight at sigma_data = 1, and classifier-free guidance by condition dropout (Ho & Salimans, arXiv 2207.12598).
+Rombach et al. (arXiv 2112.10752) with the v-parameterisation of Salimans & Ho (arXiv 2202.00512), which in sigma space
+is the EDM weight at sigma_data = 1, and classifier-free guidance by condition dropout (Ho & Salimans, 2207.12598).
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class LatentDiffusion:
         empty_ids: np.ndarray,
         batches: Callable[[int], Any],
     ) -> Task:
-        """A task whose batches hold `rgba` uint8 [b, s, s, 4] (straight alpha) and `ids` int32 [b, n], the captions' tokens.
+        """A task whose batches hold `rgba` uint8 [b, s, s, 4], straight alpha, and the captions' tokens `ids` [b, n].
 
         Parameters are {"unet", "text_encoder"}; the VAE and the tokens of the empty caption are frozen.
         """

@@ -18,7 +18,7 @@ class ViewWords:
     """The phrases of a text-to-image model for the directions from which an object is seen."""
 
     azimuths: tuple[str, ...] = PUBLISHED_AZIMUTHS
-    """Phrases of equal sectors, the first centred at the front, counter-clockwise seen from above (the object's left)."""
+    """Phrases of equal sectors, the first centred at the front, then counter-clockwise seen from above."""
     bands: tuple[str, ...] = ("",)
     """Phrases of the elevation bands, from low to high; empty = nothing is said."""
     limits: tuple[float, ...] = ()

@@ -142,7 +142,7 @@ def _begin(task: Task, config: TrainConfig, workdir: Path | None, checkpoints: A
         return states.init(task.init(key), task.optimizer, config.ema_decay is not None)
 
     found = bool(checkpoints and checkpoints.checkpoints)
-    state = checkpoint.restore(checkpoints, jax.eval_shape(fresh)) if found else fresh()
+    state = checkpoint.restore(checkpoints, jax.eval_shape(fresh)) if found else jax.jit(fresh)()
     if workdir and jax.process_index() == 0:
         log.truncate(workdir, int(state.step))
     return state, int(state.step)
