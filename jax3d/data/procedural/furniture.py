@@ -90,7 +90,7 @@ def lamp(first, second, main, part, special, rng: np.random.Generator) -> list[P
     tall, foot = rng.uniform(0.36, 0.46), rng.uniform(0.22, 0.28)
     stem, slim, top = part or DARK, rng.uniform(0.04, 0.055), shade * rng.uniform(0.5, 0.75)
     bulb = height + 0.16
-    bar = shade + (top - shade) * 0.16 / tall
+    bar = shade + (top - shade) * 0.16 / tall - 0.02
     parts = [
         cone((0, 0, 0), (0, 0, 0.10), foot, stem, top=0.7 * foot),
         capsule((0, 0, 0.05), (0, 0, height + 0.1), slim, stem),
