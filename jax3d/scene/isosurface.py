@@ -4,9 +4,10 @@ Marching cubes (scikit-image; Lewiner et al. 2003) finds the level set {density 
 stands at -half + 2 half i / (r - 1). The grid is padded with empty nodes, so that matter at the border is closed.
 Faces are counter-clockwise seen from outside: density falls outwards.
 
-A threshold for every field: the light a cell of side h stops is 1 - exp(-density h), so the natural level is where
-density h is about 1/2 for an h of some 1/50 of the cube (density 12.5 in [-1, 1]^3). A field whose range does not
-straddle that is cut by Otsu's method on the logarithm of the density, which separates two populations best.
+The automatic threshold is the level whose solid has the silhouette that the field shows. Look along the three axes: a
+line of nodes with densities sigma_i and spacing h has opacity 1 - exp(-h sum sigma_i) and is covered by the solid where
+max sigma_i > threshold. The threshold with the fewest disagreements between "covered" and "opacity above one half (of
+the greatest)" wins; of several, the geometric middle. It does not depend on the scale of the density.
 """
 
 import jax
@@ -14,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import trimesh
 from jaxtyping import Float
-from skimage import filters, measure
+from skimage import measure
 
 from jax3d.math import grid, linalg
 from jax3d.types import Mesh
 
-NATURAL = 12.5  # density at which a fiftieth of the cube [-1, 1]^3 stops 2 of 5 photons
+EMPTY = 0.05  # a field is empty if no axis-parallel line is more opaque than this
 
 
 def evaluate(density, resolution: int, half: float, *, block: int = 64) -> Float[np.ndarray, "r r r"]:
@@ -36,23 +37,38 @@ def _plane_points(x, line):
     return jnp.stack(jnp.meshgrid(x, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def automatic_threshold(density: np.ndarray) -> float:
-    """The level that separates matter from empty space; ValueError for an empty or broken field."""
+def automatic_threshold(density: Float[np.ndarray, "r r r"], half: float) -> float:
+    """The level with the silhouettes of the field in [-half, half]^3; ValueError for an empty or broken field."""
     low, high = float(np.min(density)), float(np.max(density))
     if not np.isfinite(low + high):
         raise ValueError(
             "the density has values that are not finite: the optimisation diverged; resume from an earlier checkpoint "
             "with a lower learning rate or tighter gradient clipping."
         )
-    if high < 1e-2 or high - low < 1e-3 * high:
+    spacing = 2 * half / (density.shape[0] - 1)
+    opacity = np.concatenate([-np.expm1(-spacing * density.sum(axis=axis)).ravel() for axis in range(3)])
+    if opacity.max() < EMPTY or high <= low:
         raise ValueError(
-            f"the field is empty: its density lies in [{low:.3g}, {high:.3g}] and has no surface; train longer, or "
-            "lower the sparsity and opacity terms, or raise the blob of the initial density."
+            f"the field is empty: its density lies in [{low:.3g}, {high:.3g}] and stops at most {opacity.max():.1%} of "
+            "the light; train longer, or lower the sparsity and opacity terms, or raise the initial density's blob."
         )
-    if low < NATURAL < 0.5 * high:
-        return NATURAL
-    level = float(np.exp(filters.threshold_otsu(np.log(np.maximum(density, 1e-3 * high)))))
-    return float(np.clip(level, low + 1e-3 * (high - low), high - 1e-3 * (high - low)))
+    return _fewest_disagreements(
+        np.concatenate([density.max(axis=axis).ravel() for axis in range(3)]),
+        opacity > 0.5 * min(1.0, opacity.max()),
+        low,
+    )
+
+
+def _fewest_disagreements(peak: np.ndarray, seen: np.ndarray, low: float) -> float:
+    """The t for which `peak > t` differs least often from `seen`."""
+    order = np.argsort(peak)
+    peak, seen = peak[order].astype(np.float64), seen[order]
+    # Cut k puts the k smallest peaks outside the solid: those that are seen are wrong, and the others that are not.
+    wrong = np.append(0, np.cumsum(seen)) + np.append(np.cumsum(~seen[::-1])[::-1], 0)
+    wrong[1:-1][peak[1:] == peak[:-1]] = len(peak)  # no level parts equal peaks
+    best = np.flatnonzero(wrong[:-1] == wrong[:-1].min())
+    below = np.append(low, peak)[best[0]]
+    return float(np.sqrt(max(below, 1e-3 * peak[best[-1]]) * peak[best[-1]]))
 
 
 def extract(
@@ -62,7 +78,7 @@ def extract(
 
     Connected parts with fewer than `keep` of all faces are dropped; the largest always stays.
     """
-    level = automatic_threshold(density) if threshold is None else float(threshold)
+    level = automatic_threshold(density, half) if threshold is None else float(threshold)
     low, high = float(np.min(density)), float(np.max(density))
     if not low <= level < high:
         raise ValueError(

@@ -90,10 +90,20 @@ def test_crumbs_are_dropped_and_the_largest_part_stays():
 
 @pytest.mark.parametrize("scale", [0.5, 30.0, 3000.0])
 def test_the_automatic_threshold_separates_matter_from_haze(scale):
-    density = sampled(lambda x, y, z: scale * np.where(x**2 + y**2 + z**2 < 0.36, 1.0, 1e-3))
-    level = isosurface.automatic_threshold(density)
-    assert 1e-3 * scale < level < scale
+    haze = 1e-3 * min(scale, 30.0)
+    density = sampled(lambda x, y, z: np.where(x**2 + y**2 + z**2 < 0.36, scale, haze))
+    assert haze < isosurface.automatic_threshold(density, 1.0) < scale
     np.testing.assert_allclose(solid(isosurface.extract(density, 1.0)).volume, 4 / 3 * np.pi * 0.216, rtol=0.15)
+
+
+@pytest.mark.parametrize("peak", [4.0, 20.0, 200.0])
+def test_the_automatic_threshold_gives_the_silhouette_that_is_seen(peak):
+    # sigma = peak exp(-r^2 / 0.08): a line at distance r from the centre has optical depth peak sqrt(0.08 pi) exp(..).
+    density = sampled(lambda x, y, z: peak * np.exp(-(x**2 + y**2 + z**2) / 0.08), 64)
+    most = 1 - np.exp(-peak * np.sqrt(0.08 * np.pi))
+    radius = np.sqrt(0.08 * np.log(peak * np.sqrt(0.08 * np.pi) / -np.log(1 - most / 2)))
+    vertices = isosurface.extract(density, 1.0).vertices
+    np.testing.assert_allclose(np.linalg.norm(vertices, axis=-1).mean(), radius, atol=0.03)
 
 
 def test_empty_and_broken_fields_say_so():
