@@ -14,6 +14,7 @@ import dataclasses
 import gzip
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,23 @@ OPENAI_MERGES = 49152 - 256 - 2
 SMALL = 10_000  # below this many tokens a vocabulary belongs to a small world
 
 
-def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """transformers' CLIPTokenizer of a folder (vocab.json and merges.txt, or tokenizer.json); ValueError names it."""
+def clip_tokenizer() -> type:
+    """transformers' CLIPTokenizer, without the advice to install PyTorch."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import CLIPTokenizer
 
+    return CLIPTokenizer
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """transformers' CLIPTokenizer of a folder (vocab.json and merges.txt, or tokenizer.json); ValueError names it."""
     folder = Path(folder)
     whole = (folder / "tokenizer.json").is_file()
     for name in () if whole else ("vocab.json", "merges.txt"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} does not exist; a tokenizer folder holds vocab.json and merges.txt.")
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer = clip_tokenizer().from_pretrained(str(folder), local_files_only=True)
         vocabulary = tokenizer.get_vocab()
     except Exception as error:  # the tokenizers library raises bare Exceptions
         raise ValueError(
@@ -55,11 +62,9 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 def openai_tokenizer(pad_token: str = END, length: int = 77) -> Tokenizer:
     """The tokenizer of every published CLIP, from OpenAI's file of merges; `pad_token` "!" for Stable Diffusion 2."""
-    from transformers import CLIPTokenizer
-
     lines = gzip.decompress(OPENAI_FILE.read_bytes()).decode("utf-8").split("\n")
     merges = [tuple(line.split()) for line in lines[1 : OPENAI_MERGES + 1]]
-    return CLIPTokenizer(
+    return clip_tokenizer()(
         vocabulary_of(merges), merges, pad_token=pad_token, model_max_length=length, clean_up_tokenization_spaces=False
     )
 
@@ -94,12 +99,10 @@ def train_bpe(captions: Sequence[str], size: int, length: int, folder: str | Pat
 
     Stops earlier when every word has become one token. `length` = ids a prompt, with start and end.
     """
-    from transformers import CLIPTokenizer
-
     least = 2 * len(BYTES) + 2
     if size < least:
         raise ValueError(f"a CLIP vocabulary has {least} tokens before any merge, got size {size}; give more.")
-    blank = CLIPTokenizer()
+    blank = clip_tokenizer()()
     counts = collections.Counter(w for caption in captions for _, w in split_words(blank, caption))
     merges = learn_merges(counts, size - least)
     write_tokenizer(folder, vocabulary_of(merges), merges, length)
