@@ -40,7 +40,9 @@ def opacity(density: Float[Array, "... n"], delta: Float[Array, "... n"]) -> Flo
 def weights(density: Float[Array, "... n"], delta: Float[Array, "... n"]) -> Float[Array, "... n"]:
     """w_i = T_i alpha_i >= 0, with sum at most 1."""
     depth = density * delta
-    before = jnp.cumsum(depth, axis=-1) - depth
+    # Shifted, not cumsum(depth) - depth: that cancels, and a fused multiply-add makes exp(+large) of an opaque bin.
+    before = jnp.cumsum(depth[..., :-1], axis=-1)
+    before = jnp.concatenate([jnp.zeros_like(depth[..., :1]), before], axis=-1)
     return jnp.exp(-before) * -jnp.expm1(-depth)
 
 
