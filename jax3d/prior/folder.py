@@ -23,7 +23,8 @@ def read_config(cls: Any, path: Path) -> Any:
     try:
         return cls.from_json(data)
     except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
-        raise ValueError(f"{path} describes no network that is built here ({str(error).rstrip('.')}).") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ValueError(f"{path} describes no network that is built here ({reason}).") from None
 
 
 def read_network(
