@@ -31,8 +31,6 @@ class Options:
     """Folder of the results; outputs/PROMPT-SEED by default. The same command resumes there."""
     seed: int = 0
     """Of all randomness; the same seed on the same device gives the same asset."""
-    model: str | None = None
-    """A bundled model, a folder in diffusers layout, a .safetensors or .ckpt file, or a hub id."""
     export: Export = "mesh"
     """mesh (GLB and PLY), point_cloud (PLY) or nerf (the field's weights)."""
     views_every: int = 200
@@ -49,7 +47,7 @@ def main(argv: list[str]) -> None:
     if options.prompt is None or not options.prompt.strip():
         raise ValueError("the prompt is empty; say what to make, for example --prompt 'a red chair'.")
     if options.dry_run:
-        print(estimate(options.prompt, method=config, model=options.model))
+        print(estimate(options.prompt, method=config))
         return
     out = options.out or Path("outputs") / f"{slug(options.prompt)}-{options.seed}"
     record = {"command": shlex.join(["python", "sample.py", *argv]), "config": name, "fields": repr(config)}
@@ -62,7 +60,6 @@ def main(argv: list[str]) -> None:
     asset = generate(
         options.prompt,
         method=config,
-        model=options.model,
         export=options.export,
         seed=options.seed,
         workdir=out,

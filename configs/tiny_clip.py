@@ -50,10 +50,10 @@ class TinyCLIP:
             projection_dim=64,
         ),
         batch_size=128,
-        steps=2500,
+        steps=1200,
     )
     pictures: Pictures = Pictures()
-    train: TrainConfig = TrainConfig(steps=2500, ema_decay=0.998, clip_norm=1.0, checkpoint_every=250)
+    train: TrainConfig = TrainConfig(steps=1200, ema_decay=0.995, clip_norm=1.0, checkpoint_every=250)
     out: Path = Path("jax3d/assets/tiny-clip")
 
     def task(self) -> Task:

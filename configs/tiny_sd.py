@@ -39,7 +39,7 @@ class TinySD:
     method: LatentDiffusion = LatentDiffusion(
         unet=UNetConfig(
             sample_size=16,
-            block_out_channels=(48, 96, 128),
+            block_out_channels=(32, 64, 128),
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             layers_per_block=1,
@@ -57,11 +57,12 @@ class TinySD:
             hidden_act="gelu",
             projection_dim=128,
         ),
-        batch_size=48,
-        steps=4000,
+        batch_size=32,
+        learning_rate=1.5e-3,
+        steps=8000,
     )
     pictures: Pictures = Pictures()
-    train: TrainConfig = TrainConfig(steps=4000, ema_decay=0.999, clip_norm=1.0, checkpoint_every=250)
+    train: TrainConfig = TrainConfig(steps=8000, ema_decay=0.998, clip_norm=1.0, checkpoint_every=500)
     out: Path = Path("jax3d/assets/tiny-sd")
 
     def task(self) -> Task:

@@ -7,6 +7,7 @@ its fields into options. A user's mistake ends the program with one sentence and
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import difflib
 import importlib.util
@@ -112,6 +113,7 @@ def _sentence(box: str) -> str:
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a program; a user's mistake (ValueError, a missing file) becomes one line on stderr and exit code 2."""
+    _keep_freed_memory()
     try:
         main(sys.argv[1:])
     except (ValueError, FloatingPointError, OSError) as error:
@@ -119,3 +121,15 @@ def run(main: Callable[[list[str]], None]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc to keep what is freed: XLA frees and maps its buffers anew every step, and on CPUs the page faults of
+    that cost a third of a rendering step (264 against 447 ms)."""
+    m_trim_threshold, m_mmap_max = -1, -4  # mallopt(3)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library
+    mallopt(m_mmap_max, 0)
+    mallopt(m_trim_threshold, 2**31 - 1)

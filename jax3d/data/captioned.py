@@ -12,7 +12,7 @@ from jax3d.data.pictures import picture_dataset
 class Pictures:
     """Captioned pictures, rendered once and kept on disk."""
 
-    count: int = 18432
+    count: int = 24576
     size: int = 64
     """Pixels along an edge."""
     seed: int = 0
