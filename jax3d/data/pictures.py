@@ -8,6 +8,7 @@ and rendered in chunks, so that work which was interrupted goes on where it stop
 import dataclasses
 import json
 import zipfile
+from numbers import Real
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax3d.data.procedural import Object, Spec, build, caption, render_batch, sa
 from jax3d.math.camera import Camera, orbit
 from jax3d.types import Render
 
-VERSION = 2
+VERSION = 3
 """Part of the name on disk; goes up when the pictures of the world change."""
 FOV = 40.0
 DISTANCE = 3.0
@@ -32,7 +33,7 @@ def sample_view(rng: np.random.Generator) -> tuple[float, float, float]:
     return rng.uniform(0, 360), elevation, DISTANCE * rng.uniform(0.9, 1.1)
 
 
-def full_caption(spec: Spec, azimuth: float, elevation: float, rng: np.random.Generator | None = None) -> str:
+def full_caption(spec: Spec, azimuth: Real, elevation: Real, rng: np.random.Generator | None = None) -> str:
     """Caption and view; with `rng` details are left out at random, and the view once in ten times."""
     text = caption(spec, rng)
     if rng is not None and rng.random() < 0.1:

@@ -148,17 +148,17 @@ def mushroom(first, second, main, part, special, rng: np.random.Generator) -> li
 
 def snowman(first, second, main, part, special, rng: np.random.Generator) -> list[Part]:
     """Three balls with a carrot nose, eyes and buttons in front, two arms and a hat."""
-    wide = 0.34 + 0.14 * second
+    wide = 0.34 + 0.16 * second
     middle, head = wide * rng.uniform(0.70, 0.78), wide * rng.uniform(0.50, 0.57)
-    pitch = 0.66 + 0.26 * first
-    belly = wide + pitch * (wide + middle) * 0.96
-    face = belly + pitch * (middle + head) * 0.98
+    pitch = 0.26 + 0.09 * first
+    belly = wide + 1.65 * pitch
+    face = belly + 1.22 * pitch
     coal, hat = (0.08, 0.08, 0.09) if sum(main) > 0.7 else (0.95, 0.95, 0.95), part or (0.08, 0.08, 0.09)
     parts = [ball((0, 0, wide), wide, main), ball((0, 0, belly), middle, main), ball((0, 0, face), head, main)]
     parts.append(cone((0.85 * head, 0, face), (head + 0.24, 0, face), 0.07, CARROT, top=0.02, rounding=0.015))
     for y in (-1, 1):
         parts.append(ball((0.84 * head, y * 0.40 * head, face + 0.36 * head), 0.048, coal))
-        reach = middle + rng.uniform(0.22, 0.30)
+        reach = middle * rng.uniform(1.65, 1.9)
         hand = (0.05, y * reach, belly + rng.uniform(0.10, 0.24))
         parts.append(capsule((0, y * 0.8 * middle, belly + 0.04), hand, 0.036, WOOD))
     for angle in (0.42, -0.1):

@@ -6,6 +6,8 @@ tube's `radius` is round its middle line). `assemble` moves and scales the parts
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ UP = (0.0, 0.0, 1.0)
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _UNUSED = (*(0.0,) * 3, *(x for row in IDENTITY for x in row), *(0.0,) * 4, UNUSED, *(0.0,) * 3)
 
-Vector = tuple[float, float, float]
+Vector = tuple[Real, Real, Real]
 
 
 class Part(NamedTuple):
@@ -26,12 +28,12 @@ class Part(NamedTuple):
     kind: str
     centre: Vector
     frame: Sequence[Vector]  # rows: the local axes in the world
-    size: tuple[float, float, float, float]
-    rounding: float
+    size: tuple[Real, Real, Real, Real]
+    rounding: Real
     color: Vector
 
 
-def turned(axis: int, degrees: float, frame: Sequence[Vector] = IDENTITY) -> Sequence[Vector]:
+def turned(axis: int, degrees: Real, frame: Sequence[Vector] = IDENTITY) -> Sequence[Vector]:
     """The rows of `frame`, turned about a world axis (0, 1, 2)."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     j, k = (axis + 1) % 3, (axis + 2) % 3
@@ -98,10 +100,10 @@ def dome(base, radius, height, color, *, rounding=0.02) -> Part:
     )
 
 
-def assemble(parts: Sequence[Part], radius: float = RADIUS) -> Object:
+def assemble(parts: Sequence[Part], radius: Real = RADIUS) -> Object:
     """The object of these parts, centred by its box and scaled so that it just fits the ball of the given radius."""
     rows = np.array([_UNUSED] * sum(SLOTS.values()))
-    first, used = dict(zip(SLOTS, np.cumsum([0, *SLOTS.values()]), strict=False)), dict.fromkeys(SLOTS, 0)
+    first, used = dict(zip(SLOTS, accumulate(SLOTS.values(), initial=0), strict=False)), dict.fromkeys(SLOTS, 0)
     for part in parts:
         if used[part.kind] == SLOTS[part.kind]:
             raise ValueError(f"an object holds at most {SLOTS[part.kind]} {part.kind}, got more; raise SLOTS.")
@@ -151,7 +153,7 @@ def _corners(rows: np.ndarray, first_dome: int) -> np.ndarray:
     return local.reshape(len(rows), 16, 3) @ frames + rows[:, None, 0:3]
 
 
-def _between(start: Vector, end: Vector) -> tuple[Vector, Vector, float]:
+def _between(start: Vector, end: Vector) -> tuple[Vector, Vector, Real]:
     """Midpoint, unit direction and half the length of a segment."""
     delta = [e - s for s, e in zip(start, end, strict=True)]
     size = math.sqrt(sum(d * d for d in delta))

@@ -9,6 +9,7 @@ pass over the points for each slot.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from jax3d.math import sdf
 
 SLOTS = {"blocks": 8, "cones": 13, "rings": 1, "domes": 1}
 FAR = 1e3
+Leaf = Any  # a numpy array when built, a jax array inside jit
 UNUSED = -10.0
 """The rounding of a slot that is not used."""
 
@@ -28,11 +30,11 @@ UNUSED = -10.0
 class Solids:
     """Slots of one kind. Local axes: z is up or the axis of revolution, x the width that tapers, y the depth."""
 
-    centre: Array  # [..., n, 3]
-    frame: Array  # [..., n, 3, 3], rows are the local axes in the world
-    size: Array  # [..., n, 4] what the kind says below
-    rounding: Array  # [..., n] radius of the ball that the solid is swept with
-    color: Array  # [..., n, 3]
+    centre: Leaf  # [..., n, 3]
+    frame: Leaf  # [..., n, 3, 3], rows are the local axes in the world
+    size: Leaf  # [..., n, 4] what the kind says below
+    rounding: Leaf  # [..., n] radius of the ball that the solid is swept with
+    color: Leaf  # [..., n, 3]
 
 
 @struct.dataclass

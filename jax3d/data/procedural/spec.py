@@ -7,6 +7,8 @@ the side a distilled chair grows a backrest on every side.
 
 import dataclasses
 import re
+from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 
@@ -68,10 +70,11 @@ class Spec:
     color: str
     part_color: str | None = None
     """Colour of the category's named part; None = the category's own choice."""
-    adjectives: tuple[str, ...] = ()
+    adjectives: Sequence[str] = ()
     """Some of the category's words for proportions and build."""
 
     def __post_init__(self):
+        object.__setattr__(self, "adjectives", tuple(self.adjectives))  # JSON gives a list
         if self.category not in WORDS:
             raise ValueError(f"a category is one of {', '.join(CATEGORIES)}; got {self.category!r}.")
         for color in (self.color, self.part_color or self.color):
@@ -141,7 +144,7 @@ ELEVATION_LIMITS: tuple[float, ...] = (0.0, 20.0, 45.0)
 """Degrees between the phrases of ELEVATIONS."""
 
 
-def view_phrase(azimuth: float, elevation: float) -> str:
+def view_phrase(azimuth: Real, elevation: Real) -> str:
     """ "front left view, from above": where a camera at these angles (degrees) stands."""
     sector = round(azimuth / 22.5) % 16
     return f"{AZIMUTHS[sector]}, {ELEVATIONS[sum(elevation >= limit for limit in ELEVATION_LIMITS)]}"

@@ -1,9 +1,9 @@
 """Pictures of procedural objects by sphere tracing, with soft edges (Hart 1996; the closest approach as coverage).
 
 Let q(t) = d(o + t v) / (t pixel) be the distance along the ray in pixels. The ray is traced to the surface sunk by half
-a pixel, q = -1/2, and its opacity is 1/2 - min q clamped to [0, 1]: 1/2 on the outline, 1 half a pixel within. Colour
-and normal are those at the closest approach. Light comes from the world, never from the camera, so shading is a
-function of the world's normal alone, and the pictures of an object from all sides agree.
+a pixel, q = -1/2, and its opacity is 1/2 - min q clamped to [0, 1]: 1/2 on the outline, 1 half a pixel within. Colour,
+depth and normal are those where the ray enters the surface, or else comes closest. Light comes from the world, never
+from the camera, so shading is a function of the normal alone, and the pictures of an object from all sides agree.
 """
 
 from functools import partial
@@ -48,13 +48,12 @@ def render(
     point = tuple(origin[k] + at * direction[k] for k in range(3))
     normal = _normal(obj, point, counts)
     color = albedo(obj, jnp.stack(point, axis=-1), 0.25 * pixel * at, counts) * shade(normal)[..., None]
-    depth = at - _sunk(closest, at * pixel, jnp.sum(normal * ray.directions, axis=-1))
     seen = opacity > 0
     rgb = jnp.where(seen[..., None], color * opacity[..., None], 0.0)
     if background is not None:
         rgb = rgb + background * (1 - opacity[..., None])
     normal = jnp.where(seen[..., None], normal * opacity[..., None], 0.0)
-    return Render(rgb, opacity, jnp.where(seen, depth, 0.0), normal)
+    return Render(rgb, opacity, jnp.where(seen, at, 0.0), normal)
 
 
 @partial(jax.jit, static_argnames="size")
@@ -65,27 +64,30 @@ def render_batch(objects: Object, cameras: Camera, size: int) -> Render:
 
 
 def _trace(obj: Object, origin: Array, direction: Array, pixel: Array, counts) -> tuple[Array, Array]:
-    """The closest approach of the rays [3] + t [3, h, w], in pixels, and where on the ray it is."""
+    """Of the rays [3] + t [3, h, w]: the closest approach in pixels, and t of the entry or else of the approach."""
     middle = -sum(origin[k] * direction[k] for k in range(3))
     reach = RADIUS + 2 * pixel * middle
     inside = reach**2 - (jnp.sum(origin**2) - middle**2)
     half = jnp.sqrt(jnp.maximum(inside, 0.0))
-    steps = 24 + direction.shape[1] // 8
     start, end = jnp.maximum(middle - half, 0.0), middle + half
 
     def step(_, state):
-        t, closest, at = state
+        t, closest, at, enter, moved, before = state
         here = union(obj, *(origin[k] + t * direction[k] for k in range(3)), counts)
         width = pixel * t
         apart = here / width
         better = (apart < closest) & (t <= end)
         closest, at = jnp.where(better, apart, closest), jnp.where(better, t, at)
+        crossing = t + moved * here / jnp.maximum(before - here, 1e-9)
+        enter = jnp.where((here <= 0) & (enter < 0), crossing, enter)
         # half a pixel deeper than the surface is the goal, and half a pixel the least step: grazing rays must get on
-        t = jnp.where(closest <= -0.5, t, t + jnp.maximum(here + 0.5 * width, 0.5 * width))
-        return t, closest, at
+        moved = jnp.where(closest <= -0.5, 0.0, jnp.maximum(here + 0.5 * width, 0.5 * width))
+        return t + moved, closest, at, enter, moved, here
 
-    _, closest, at = jax.lax.fori_loop(0, steps, step, (start, jnp.full_like(start, 10.0), start))
-    return jnp.where(inside > 0, closest, 10.0), at
+    none = jnp.zeros_like(start)
+    state = (start, none + 10.0, start, none - 1.0, none, none)
+    _, closest, at, enter, *_ = jax.lax.fori_loop(0, 24 + direction.shape[1] // 8, step, state)
+    return jnp.where(inside > 0, closest, 10.0), jnp.where(enter < 0, at, enter)
 
 
 def _normal(obj: Object, point: tuple[Array, Array, Array], counts, step: float = 2e-3) -> Array:
@@ -98,8 +100,3 @@ def _normal(obj: Object, point: tuple[Array, Array, Array], counts, step: float 
 
     gradient = jnp.stack(jax.lax.fori_loop(0, 4, add, (jnp.zeros_like(point[0]),) * 3), axis=-1)
     return gradient / jnp.maximum(jnp.linalg.norm(gradient, axis=-1, keepdims=True), 1e-12)
-
-
-def _sunk(closest: Array, width: Array, slope: Array) -> Array:
-    """How far behind the surface the closest approach lies, along the ray; none where the ray only passes by."""
-    return jnp.clip(-closest, 0.0, 1.0) * width / jnp.clip(-slope, 0.35, 1.0)
