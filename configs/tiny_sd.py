@@ -59,10 +59,10 @@ class TinySD:
         ),
         batch_size=32,
         learning_rate=1.5e-3,
-        steps=8000,
+        steps=6000,
     )
     pictures: Pictures = Pictures()
-    train: TrainConfig = TrainConfig(steps=8000, ema_decay=0.998, clip_norm=1.0, checkpoint_every=500)
+    train: TrainConfig = TrainConfig(steps=6000, ema_decay=0.998, clip_norm=1.0, checkpoint_every=500)
     out: Path = Path("jax3d/assets/tiny-sd")
 
     def task(self) -> Task:

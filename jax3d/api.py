@@ -93,7 +93,6 @@ def generate(
     clock = [time.time()]
     prior = load(model or method.model)
     _warn_unknown(prior.tokenizer, prompt)
-    task = method.task(prior, prompt)
     clock.append(time.time())
     config = TrainConfig(
         steps=method.steps,
@@ -106,7 +105,12 @@ def generate(
     )
     watch = _watch(method.scene, method.steps, callback)
     about = {"prompt": prompt, "model": str(model or method.model), "method": method}
-    state = train(task, config, workdir, watch, about=about)
+    state = None
+    for until, size in stages(method):
+        stage, task = dataclasses.replace(config, steps=until), method.task(prior, prompt, size)
+        state = train(task, stage, workdir, watch, about=about, state=state)
+        if int(state.step) < until:
+            break  # Ctrl-C
     clock.append(time.time())
     mesh, points = _export(method.scene, state.averaged, export)
     clock.append(time.time())
@@ -114,6 +118,16 @@ def generate(
     metrics = {"prompt": prompt, "seed": seed, "steps": int(state.step), "skipped_steps": int(state.skipped)}
     metrics |= {"seconds": seconds, "device": jax.devices()[0].device_kind} | _describe(mesh, points)
     return Asset(method.scene, state.averaged, mesh, points, metrics)
+
+
+def stages(method: DreamFusion) -> list[tuple[int, int]]:
+    """(last step, pixels) of every stage of a run."""
+    starts = [round(fraction * method.steps) for fraction, _ in method.stages]
+    if starts != sorted(starts) or starts[0] != 0:
+        raise ValueError(
+            f"stages must begin at 0 and follow each other, are {method.stages}; write ((0, 32), (0.5, 64))."
+        )
+    return [(end, size) for end, (_, size) in zip([*starts[1:], method.steps], method.stages, strict=True)]
 
 
 def _export(scene: Scene, params: Params, export: Export) -> tuple[Mesh | None, Points | None]:

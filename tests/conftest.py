@@ -9,6 +9,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
+pytest_plugins = ["tests.priors"]
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).resolve().parents[1] / ".cache" / "jax"))

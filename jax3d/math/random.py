@@ -5,9 +5,9 @@ import jax
 from jaxtyping import Array
 
 
-def split_each(keys: Array, count: int) -> Array:
-    """Split each of the keys [b] into `count`; gives [count, b], to be unpacked by name."""
-    return jax.vmap(lambda key: jax.random.split(key, count), out_axes=1)(keys)
+def split_each(keys: Array, count: int) -> tuple[Array, ...]:
+    """Split each of the keys [b] into `count`, to be unpacked by name: that many arrays of keys [b]."""
+    return jax.vmap(lambda key: tuple(jax.random.split(key, count)))(keys)
 
 
 def normal_each(keys: Array, shape: tuple[int, ...]) -> Array:

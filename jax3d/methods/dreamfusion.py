@@ -22,7 +22,7 @@ from jax3d.math.ramp import Ramp, ramp
 from jax3d.math.random import split_each
 from jax3d.nn.field import Voxels
 from jax3d.prior.stable_diffusion import StableDiffusion
-from jax3d.prior.views import ViewWords
+from jax3d.prior.views import BUNDLED, ViewWords
 from jax3d.render import regularise
 from jax3d.render.shade import composite, near_camera, point_light, random_background
 from jax3d.scene.nerf import NeRF
@@ -65,13 +65,13 @@ class DreamFusion:
     """A bundled model, a folder in diffusers layout, a single .safetensors or .ckpt file, or a hub id."""
     scene: NeRF = NeRF(field=Voxels())
     cameras: OrbitSampler = OrbitSampler()
-    views: ViewWords = ViewWords()
+    views: ViewWords = BUNDLED
     negative_prompt: str = ""
     steps: int = 800
     batch_size: int = 4
     """Views per step."""
-    render_size: int = 64
-    """Pixels along an edge of the renders; the prior enlarges them to its own size."""
+    stages: tuple[tuple[float, int], ...] = ((0.0, 64),)
+    """(from this fraction of the run, pixels along an edge of the renders); the prior sees them at its own size."""
     distillation: float = 1.0
     """Weight of the distillation loss."""
     guidance_scale: float = 7.5
@@ -87,27 +87,31 @@ class DreamFusion:
     max_gradient: float = 0.0
     """Largest norm of an example's distillation gradient; 0 = no bound."""
     random_background: float = 1.0
-    """Probability of a random background colour; otherwise white."""
+    """Probability of a random background colour; otherwise the scene's learned sky, or white where it has none."""
     shading: Shading = Shading()
     regularisers: Regularisers = Regularisers()
     learning_rate: Ramp = ramp(2e-2)
 
-    def task(self, prior: StableDiffusion, prompt: str) -> Task:
-        """The optimisation for one prompt; its parameters are the scene's."""
+    def task(self, prior: StableDiffusion, prompt: str, size: int | None = None) -> Task:
+        """The optimisation for one prompt with renders of `size` pixels (the first stage's by default).
+
+        Its parameters are the scene's, the same in every stage.
+        """
         texts = prior.embed([*self.views.prompts(prompt), self.negative_prompt])
         frozen = {"prior": prior.params, "text": texts[:-1], "negative": texts[-1]}
         optimizer = optax.adam(self.learning_rate.schedule(self.steps), b1=0.9, b2=0.99, eps=1e-15)
-        return Task(self.scene.init, self._loss(prior), optimizer, self.batch_size, frozen=frozen)
+        loss = self._loss(prior, size or self.stages[0][1])
+        return Task(self.scene.init, loss, optimizer, self.batch_size, frozen=frozen)
 
-    def _loss(self, prior: StableDiffusion) -> Callable:
+    def _loss(self, prior: StableDiffusion, size: int) -> Callable:
         t_min, t_max = self.t_min.schedule(self.steps), self.t_max.schedule(self.steps)
 
         def loss(params, frozen, batch, keys, step):
             k_camera, k_render, k_light, k_background, k_time, k_noise = split_each(keys, 6)
             view = jax.vmap(self.cameras)(k_camera)
-            out = self.scene.render(params, view.camera, k_render, **self._look(view, k_light, step))
-            image = composite(out.rgb, out.opacity, jax.vmap(self._background)(k_background))
-            latents = prior.encode(frozen["prior"], image)
+            out = self.scene.render(params, view.camera, k_render, **self._look(view, k_light, step, size))
+            image = composite(out.rgb, out.opacity, self._background(params, view, k_background, size))
+            latents = prior.encode(frozen["prior"], enlarged(image, prior.resolution))
 
             text = frozen["text"][self.views.index(view.azimuth, view.elevation)]
             context = jnp.concatenate([text, jnp.broadcast_to(frozen["negative"], text.shape)])
@@ -125,18 +129,24 @@ class DreamFusion:
 
         return loss
 
-    def _look(self, view: View, keys: Array, step: Array) -> dict:
+    def _look(self, view: View, keys: Array, step: Array, size: int) -> dict:
         """Arguments of the scene's render: size, and the light where the config has one."""
-        size = {"height": self.render_size, "width": self.render_size}
-        normals = self.regularisers.orientation.ever
+        look = {"height": size, "width": size, "normals": self.regularisers.orientation.ever}
         if not self.shading.lit.ever:
-            return size | {"normals": normals}
+            return look
         lit, white = (amount.schedule(self.steps)(step) for amount in (self.shading.lit, self.shading.textureless))
         near = lambda key, position: near_camera(key, position, distance=self.shading.light_distance)  # noqa: E731
-        return size | {"normals": normals, "light": point_light(jax.vmap(near)(keys, view.camera.position), lit, white)}
+        return look | {"light": point_light(jax.vmap(near)(keys, view.camera.position), lit, white)}
 
-    def _background(self, key: Array) -> Array:
-        return random_background(key, plain=1 - self.random_background)
+    def _background(self, params: Params, view: View, keys: Array, size: int) -> Array:
+        """What is behind each pixel: [b, 1, 1, 3] or [b, size, size, 3]."""
+        k_choice, k_color = split_each(keys, 2)
+        color = jax.vmap(lambda key: random_background(key, plain=0.0))(k_color)
+        drawn = jax.vmap(lambda key: jax.random.bernoulli(key, self.random_background))(k_choice)
+        other = 1.0
+        if self.scene.sky is not None:
+            other = self.scene.backdrop(params, view.camera, height=size, width=size)
+        return jnp.where(drawn[:, None, None, None], color, other)
 
     def _regularise(self, params: Params, out: Render, step: Array) -> Metrics:
         """The terms of the config that are ever used, weighted."""
@@ -151,3 +161,10 @@ class DreamFusion:
         return {
             name: weight.schedule(self.steps)(step) * value() for name, (weight, value) in terms.items() if weight.ever
         }
+
+
+def enlarged(image: Array, size: int) -> Array:
+    """Square pictures [b, h, w, 3] at the prior's resolution."""
+    if image.shape[1:3] == (size, size):
+        return image
+    return jax.image.resize(image, (len(image), size, size, 3), "bilinear", antialias=False)

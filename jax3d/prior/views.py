@@ -10,6 +10,14 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+NAMED = ("front", "front left", "left", "back left", "back", "back right", "right", "front right")
+BETWEEN = ("front view slightly left", "left view slightly front", "left view slightly back", "back view slightly left")
+MIRRORED = (
+    "back view slightly right",
+    "right view slightly back",
+    "right view slightly front",
+    "front view slightly right",
+)
 PUBLISHED_AZIMUTHS = ("front view", "side view", "back view", "side view")
 
 
@@ -49,3 +57,14 @@ class ViewWords:
     @staticmethod
     def _join(*phrases: str) -> str:
         return ", ".join(phrase for phrase in phrases if phrase)
+
+
+BUNDLED = ViewWords(
+    azimuths=tuple(
+        word for pair in zip([f"{name} view" for name in NAMED], BETWEEN + MIRRORED, strict=True) for word in pair
+    ),
+    bands=("from below", "at eye level", "from above", "from high above"),
+    limits=(0.0, 20.0, 45.0),
+    overhead_from=90.0,
+)
+"""Sixteen azimuths and four elevations: the captions of the bundled models."""

@@ -72,8 +72,11 @@ def train(
     *,
     about: Mapping[str, Any] | None = None,
     devices: Sequence[jax.Device] | None = None,
+    state: State | None = None,
 ) -> State:
     """Train a task to `config.steps` and return its state on one device.
+
+    It begins with `state`, the end of an earlier stage with parameters of the same form, or with the task's own start.
 
     With a workdir (one that all hosts see) it resumes from the newest checkpoint there and leaves metrics.jsonl,
     checkpoints/ and config.json: TrainConfig and `about`, the caller's description of the run as dicts, dataclasses and
@@ -85,20 +88,26 @@ def train(
     """
     _check(config)
     if workdir is None:
-        return _run(task, config, None, None, callback, devices)
+        return _run(task, config, None, None, callback, devices, state)
     workdir = Path(workdir)
     _writable(workdir)
     with checkpoint.manager(workdir, config.keep) as checkpoints:
         fields = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}
         checkpoint.check_config(workdir, {"train": fields} | dict(about or {}), bool(checkpoints.checkpoints))
-        return _run(task, config, workdir, checkpoints, callback, devices)
+        return _run(task, config, workdir, checkpoints, callback, devices, state)
 
 
 def _run(
-    task: Task, config: TrainConfig, workdir: Path | None, checkpoints: Any, callback: Callback | None, devices: Any
+    task: Task,
+    config: TrainConfig,
+    workdir: Path | None,
+    checkpoints: Any,
+    callback: Callback | None,
+    devices: Any,
+    state: State | None,
 ) -> State:
     chosen = parallel.choose(task.batch_size, config.accumulate, devices)
-    state, start = _begin(task, config, workdir, checkpoints)
+    state, start = _begin(task, config, workdir, checkpoints, state)
     state = parallel.own(state, chosen)
     frozen, seed = parallel.replicate((task.frozen, np.uint32(config.seed)), chosen)
     step = parallel.make_step(task, chosen, config.accumulate, config.precision, config.clip_norm, config.ema_decay)
@@ -134,15 +143,20 @@ def after_key(seed: int, step: int, batch_size: int) -> Key:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), batch_size)
 
 
-def _begin(task: Task, config: TrainConfig, workdir: Path | None, checkpoints: Any) -> tuple[State, int]:
-    """The newest checkpoint's state, or a new one, and the number of steps it has had."""
+def _begin(
+    task: Task, config: TrainConfig, workdir: Path | None, checkpoints: Any, state: State | None
+) -> tuple[State, int]:
+    """The newest checkpoint's state, or the given one, or a new one, and the number of steps it has had."""
 
     def fresh() -> State:
         key = jax.random.fold_in(jax.random.key(config.seed), INIT)
         return states.init(task.init(key), task.optimizer, config.ema_decay is not None)
 
     found = bool(checkpoints and checkpoints.checkpoints)
-    state = checkpoint.restore(checkpoints, jax.eval_shape(fresh)) if found else jax.jit(fresh)()
+    if found:
+        state = checkpoint.restore(checkpoints, jax.eval_shape(fresh))
+    elif state is None:
+        state = jax.jit(fresh)()
     if workdir and jax.process_index() == 0:
         log.truncate(workdir, int(state.step))
     return state, int(state.step)

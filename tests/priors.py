@@ -1,4 +1,4 @@
-"""Small pipelines with random weights, made once a session."""
+"""Fixtures: small pipelines with random weights, made once a session."""
 
 import jax
 import jax.numpy as jnp
