@@ -5,7 +5,7 @@ jax3d.generate("a red chair").save("outputs/chair")
 
 from typing import Any
 
-__all__ = ["Asset", "DreamFusion", "generate"]
+__all__ = ["Asset", "DreamFusion", "estimate", "generate"]
 __version__ = "0.1.0"
 
 

@@ -32,7 +32,6 @@ Export = Literal["mesh", "point_cloud", "nerf"]
 Views = Callable[[int, np.ndarray, dict[str, float]], None]
 SIDES = 4
 LEAST_OPACITY, EMPTY_AFTER = 2e-3, 0.2
-FRAMES, FRAME_SIZE = 48, 192
 
 
 @dataclasses.dataclass
@@ -50,8 +49,8 @@ class Asset:
         picture = _picture(self.scene, size, background)
         return np.stack([np.asarray(picture(self.params, camera)) for camera in _each(cameras)])
 
-    def save(self, folder: str | Path) -> None:
-        """Write the asset, turntable.mp4, preview.png and metrics.json."""
+    def save(self, folder: str | Path, *, frames: int = 48, size: int = 192) -> None:
+        """Write the asset, turntable.mp4 of `frames` square pictures, preview.png of 8 of them, and metrics.json."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self.mesh is not None:
@@ -63,9 +62,9 @@ class Asset:
             leaves = jax.tree_util.tree_leaves_with_path(self.params)
             flat = {".".join(str(key.key) for key in path): np.asarray(leaf) for path, leaf in leaves}
             write_weights(folder / "nerf.safetensors", flat)
-        frames = self.render(turntable(FRAMES), FRAME_SIZE)
-        write_image(contact_sheet(frames[:: FRAMES // 8], 4), folder / "preview.png")
-        write_video(frames, folder / "turntable.mp4", 20)
+        pictures = self.render(turntable(frames), size)
+        write_image(contact_sheet(pictures[:: max(frames // 8, 1)], 4), folder / "preview.png")
+        write_video(pictures, folder / "turntable.mp4", 20)
         write_json(folder / "metrics.json", self.metrics)
 
 
@@ -90,6 +89,7 @@ def generate(
     method = method or DreamFusion()
     if not prompt or not prompt.strip():
         raise ValueError("the prompt is empty; say what to make, for example --prompt 'a red chair'.")
+    plan = stages(method)
     clock = [time.time()]
     prior = load(model or method.model)
     _warn_unknown(prior.tokenizer, prompt)
@@ -106,13 +106,13 @@ def generate(
     watch = _watch(method.scene, method.steps, callback)
     about = {"prompt": prompt, "model": str(model or method.model), "method": method}
     state = None
-    for until, size in stages(method):
+    for until, size in plan:
         stage, task = dataclasses.replace(config, steps=until), method.task(prior, prompt, size)
         state = train(task, stage, workdir, watch, about=about, state=state)
         if int(state.step) < until:
             break  # Ctrl-C
     clock.append(time.time())
-    mesh, points = _export(method.scene, state.averaged, export)
+    mesh, points = _export(method, state.averaged, export)
     clock.append(time.time())
     seconds = dict(zip(("load", "optimise", "export"), np.diff(clock).round(2).tolist(), strict=True))
     metrics = {"prompt": prompt, "seed": seed, "steps": int(state.step), "skipped_steps": int(state.skipped)}
@@ -130,11 +130,11 @@ def stages(method: DreamFusion) -> list[tuple[int, int]]:
     return [(end, size) for end, (_, size) in zip([*starts[1:], method.steps], method.stages, strict=True)]
 
 
-def _export(scene: Scene, params: Params, export: Export) -> tuple[Mesh | None, Points | None]:
+def _export(method: DreamFusion, params: Params, export: Export) -> tuple[Mesh | None, Points | None]:
     if export == "mesh":
-        return scene.export(params), None
+        return method.scene.export(params, resolution=method.export_resolution), None
     if export == "point_cloud":
-        return None, scene.points(params, 16384)
+        return None, method.scene.points(params, 16384, resolution=method.export_resolution)
     if export == "nerf":
         return None, None
     raise ValueError(f"export must be mesh, point_cloud or nerf, is '{export}'; choose one of them.")

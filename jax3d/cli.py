@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import jax
 import tyro
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -114,6 +115,7 @@ def _sentence(box: str) -> str:
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a program; a user's mistake (ValueError, a missing file) becomes one line on stderr and exit code 2."""
     _keep_freed_memory()
+    jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jax3d" / "xla"))
     try:
         main(sys.argv[1:])
     except (ValueError, FloatingPointError, OSError) as error:

@@ -6,7 +6,7 @@ and live in the cube [-1, 1]^3.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -50,6 +50,7 @@ class Points(NamedTuple):
     normals: np.ndarray | None = None  # [n, 3] unit
 
 
+@runtime_checkable
 class Scene(Protocol):
     """Something with parameters that a camera can look at."""
 
@@ -60,6 +61,7 @@ class Scene(Protocol):
     def export(self, params: Params) -> Mesh | Points: ...
 
 
+@runtime_checkable
 class Prior(Protocol):
     """A trained image model: pixels -> x (encode), text -> condition (embed), condition -> denoiser of x."""
 

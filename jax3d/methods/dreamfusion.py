@@ -91,6 +91,8 @@ class DreamFusion:
     shading: Shading = Shading()
     regularisers: Regularisers = Regularisers()
     learning_rate: Ramp = ramp(2e-2)
+    export_resolution: int = 128
+    """Grid cells along an edge of the cube in which the surface is found."""
 
     def task(self, prior: StableDiffusion, prompt: str, size: int | None = None) -> Task:
         """The optimisation for one prompt with renders of `size` pixels (the first stage's by default).

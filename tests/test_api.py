@@ -1,0 +1,102 @@
+"""From a prompt to files, end to end with a tiny pipeline of random weights."""
+
+import dataclasses
+import json
+
+import chex
+import numpy as np
+import pytest
+
+import jax3d
+from jax3d.io.mesh import load_mesh
+from jax3d.methods.dreamfusion import DreamFusion
+from jax3d.nn.field import Voxels
+from jax3d.prior.stable_diffusion import save
+from jax3d.prior.views import ViewWords
+from jax3d.scene.nerf import NeRF
+
+
+@pytest.fixture(scope="module")
+def method(make_prior, tmp_path_factory):
+    """Six steps of a tiny field, three at 8 and three at 16 pixels."""
+    folder = tmp_path_factory.mktemp("model")
+    save(make_prior(), folder)
+    return DreamFusion(
+        model=str(folder),
+        scene=NeRF(field=Voxels(resolution=16), samples=12),
+        views=ViewWords(),
+        stages=((0.0, 8), (0.5, 16)),
+        batch_size=2,
+        steps=6,
+        export_resolution=32,
+    )
+
+
+@pytest.fixture(scope="module")
+def asset(method):
+    return jax3d.generate("a red chair", method=method, progress=False)
+
+
+def test_generate_returns_a_closed_coloured_mesh_and_writes_nothing(method, asset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    again = jax3d.generate(
+        "a red chair", method=method, progress=False, callback=lambda *args: seen.append(args), callback_every=3
+    )
+    assert list(tmp_path.iterdir()) == []
+    chex.assert_trees_all_equal(again.params, asset.params)  # the same seed, the same bits
+    assert [step for step, _, _ in seen] == [3, 6] and seen[0][1].shape == (4, 64, 64, 3)
+    assert len(asset.mesh.faces) > 20 and asset.mesh.colors.shape == asset.mesh.vertices.shape
+    assert asset.metrics["steps"] == 6 and set(asset.metrics["seconds"]) == {"load", "optimise", "export"}
+
+
+def test_a_run_resumes_from_its_folder_across_stages(method, asset, tmp_path):
+    half = dataclasses.replace(method)
+    with pytest.raises(RuntimeError, match="stop here"):
+        jax3d.generate("a red chair", method=half, workdir=tmp_path, callback=_stop, callback_every=4, progress=False)
+    resumed = jax3d.generate("a red chair", method=half, workdir=tmp_path, progress=False)
+    chex.assert_trees_all_equal(resumed.params, asset.params)
+
+
+def _stop(step, views, figures):
+    raise RuntimeError("stop here")
+
+
+def test_save_writes_what_the_readme_promises(asset, tmp_path):
+    asset.save(tmp_path, frames=8, size=32)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"mesh.glb", "mesh.ply", "turntable.mp4", "preview.png", "metrics.json"} <= names
+    assert json.loads((tmp_path / "metrics.json").read_text())["prompt"] == "a red chair"
+    mesh = load_mesh(tmp_path / "mesh.glb")
+    np.testing.assert_allclose(mesh.vertices, asset.mesh.vertices, atol=1e-5)
+
+
+def test_other_exports(method, tmp_path):
+    short = dataclasses.replace(method, steps=1, stages=((0.0, 8),))
+    cloud = jax3d.generate("a red chair", method=short, export="point_cloud", progress=False)
+    assert cloud.mesh is None and cloud.points.positions.shape == (16384, 3)
+    field = jax3d.generate("a red chair", method=short, export="nerf", progress=False)
+    field.save(tmp_path, frames=8, size=32)
+    assert (tmp_path / "nerf.safetensors").stat().st_size > 16**3 * 4 * 4
+
+
+def test_an_unknown_word_warns_with_the_vocabulary(method, capsys):
+    short = dataclasses.replace(method, steps=1, stages=((0.0, 8),))
+    jax3d.generate("a red dragon", method=short, progress=False)
+    said = capsys.readouterr().out
+    assert "'dragon'" in said and "chair" in said and "--model" in said
+
+
+def test_an_empty_field_stops_with_a_diagnosis(method):
+    empty = NeRF(field=Voxels(resolution=8, bias=_nothing), samples=4)
+    with pytest.raises(ValueError, match="the field is empty at step .*density"):
+        jax3d.generate("a red chair", method=dataclasses.replace(method, scene=empty), callback_every=1, progress=False)
+
+
+def _nothing(points):
+    return 0 * points[..., 0] - 30
+
+
+def test_estimate_counts_parameters_without_running(method):
+    said = jax3d.estimate("a red chair", method=method)
+    assert f"{16**3 * 4:,} optimised" in said and "GiB" in said and "6 steps" in said
