@@ -15,7 +15,7 @@ from jax3d.data.captioned import Pictures
 from jax3d.data.procedural import vocabulary
 from jax3d.methods.contrastive import Contrastive
 from jax3d.nn.clip_config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from jax3d.prior.clip import CLIPScore, save
+from jax3d.prior.clip import CLIPScore, load, save
 from jax3d.prior.tokenizer import Tokenizer, sized, tokenize, train_bpe
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
@@ -55,6 +55,9 @@ class TinyCLIP:
     pictures: Pictures = Pictures()
     train: TrainConfig = TrainConfig(steps=1200, ema_decay=0.995, clip_norm=1.0, checkpoint_every=250)
     out: Path = Path("jax3d/assets/tiny-clip")
+    """The folder that is written."""
+    warm: bool = False
+    """Begin with the weights in `out` and not with random ones: to train an existing bundle further."""
 
     def task(self) -> Task:
         """Pictures with captions without the words of the view."""
@@ -63,7 +66,11 @@ class TinyCLIP:
         captions = [caption.split(", ")[0] for caption in pictures["caption"]]
         arrays = {"rgba": pictures["rgba"], "ids": tokenize(tokenizer, captions, TOKENS)}
         method = dataclasses.replace(self.method, text=sized(self.method.text, tokenizer))
-        return method.task(shuffled(arrays, self.method.batch_size, seed=3))
+        task = method.task(shuffled(arrays, self.method.batch_size, seed=3))
+        if not self.warm:
+            return task
+        start = load(self.out).params
+        return task._replace(init=lambda key: start)
 
     def finish(self, state: State) -> None:
         """Write the folder in float16."""

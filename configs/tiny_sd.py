@@ -22,7 +22,7 @@ from jax3d.nn.clip_config import CLIPTextConfig
 from jax3d.nn.unet import UNetConfig
 from jax3d.nn.vae import VAEConfig
 from jax3d.prior.folder import read_network, vae_form
-from jax3d.prior.stable_diffusion import UNET_STEM, assemble, save
+from jax3d.prior.stable_diffusion import UNET_STEM, assemble, load, save
 from jax3d.prior.tokenizer import Tokenizer, sized, tokenize, train_bpe
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
@@ -64,6 +64,9 @@ class TinySD:
     pictures: Pictures = Pictures()
     train: TrainConfig = TrainConfig(steps=6000, ema_decay=0.998, clip_norm=1.0, checkpoint_every=500)
     out: Path = Path("jax3d/assets/tiny-sd")
+    """The pipeline folder: its vae/ is read, the rest is written."""
+    warm: bool = False
+    """Begin with the weights in `out` and not with random ones: to train an existing bundle further."""
 
     def task(self) -> Task:
         """Pictures with captions that name the view; the VAE comes from the folder."""
@@ -73,7 +76,11 @@ class TinySD:
         arrays = {"rgba": pictures["rgba"], "ids": tokenize(tokenizer, list(pictures["caption"]), TOKENS)}
         batches = shuffled(arrays, self.method.batch_size, seed=2)
         method = dataclasses.replace(self.method, text=sized(self.method.text, tokenizer))
-        return method.task(vae, vae_params, scaled_linear(), tokenize(tokenizer, [""], TOKENS)[0], batches)
+        task = method.task(vae, vae_params, scaled_linear(), tokenize(tokenizer, [""], TOKENS)[0], batches)
+        if not self.warm:
+            return task
+        start = load(self.out).params
+        return task._replace(init=lambda key: {name: start[name] for name in ("unet", "text_encoder")})
 
     def finish(self, state: State) -> None:
         """Write the pipeline folder in float16."""

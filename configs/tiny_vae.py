@@ -17,7 +17,7 @@ from jax3d.data.captioned import Pictures
 from jax3d.math.pixels import over_random_background
 from jax3d.methods.autoencoder import Autoencoder
 from jax3d.nn.vae import VAE, VAEConfig
-from jax3d.prior.folder import write_network
+from jax3d.prior.folder import read_network, vae_form, write_network
 from jax3d.prior.stable_diffusion import UNET_STEM
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
@@ -45,10 +45,18 @@ class TinyVAE:
     pictures: Pictures = Pictures()
     train: TrainConfig = TrainConfig(steps=800, ema_decay=0.995, clip_norm=1.0, checkpoint_every=500)
     out: Path = Path("jax3d/assets/tiny-sd")
+    """The pipeline folder whose vae/ is written."""
+    warm: bool = False
+    """Begin with the weights in `out` and not with random ones: to train an existing bundle further."""
 
     def task(self) -> Task:
         """Pictures without captions."""
-        return self.method.task(shuffled({"rgba": self.pictures.load()["rgba"]}, self.method.batch_size, seed=1))
+        batches = shuffled({"rgba": self.pictures.load()["rgba"]}, self.method.batch_size, seed=1)
+        task = self.method.task(batches)
+        if not self.warm:
+            return task
+        _, start = read_network(VAEConfig, vae_form, self.out / "vae", UNET_STEM, dict, jnp.float32)
+        return task._replace(init=lambda key: start)
 
     def finish(self, state: State) -> None:
         """Measure the latents' spread, so that scaled latents have unit variance, and write the folder."""

@@ -84,14 +84,14 @@ def parse(options: Callable[..., Options], default: str, argv: list[str], needs:
             raise
         raise ValueError(_sentence(text.getvalue())) from None
     if unknown:
-        raise ValueError(f"unknown option '{unknown[0]}'{_nearest_flag(unknown[0], options, config)}.")
+        raise ValueError(f"unknown option '{unknown[0]}'{_nearest_flag(unknown[0], options, config)}")
     return parsed.options, parsed.config, name
 
 
 def _nearest_flag(word: str, options: type, config: Any) -> str:
     flags = [f"--{flag}" for source in (options, config) for flag in _flags(source)]
     close = difflib.get_close_matches(word.replace("_", "-"), flags, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else "; --help lists the options"
+    return f"; did you mean '{close[0]}'?" if close else "; --help lists the options."
 
 
 def _flags(source: Any, prefix: str = "") -> Iterator[str]:
@@ -104,12 +104,10 @@ def _flags(source: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _sentence(box: str) -> str:
-    """tyro's framed message as one line."""
-    lines = [re.sub(r"[│╭╮╰╯─]", "", line).strip() for line in box.splitlines()]
-    words = " ".join(line for line in lines if line and not line.startswith("For full helptext"))
-    return (
-        re.sub(r"\s+", " ", words.replace("Parsing error", "")).strip() or "the options could not be read; see --help."
-    )
+    """tyro's framed message as one line: its frame and its pointer to --help left out."""
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    words = " ".join(line for line in lines if line.strip("─ ") and "full helptext" not in line)
+    return re.sub(r"\s+", " ", words.replace("Argument helptext:", "; the option is")).strip() or "see --help."
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -4,6 +4,7 @@ Arrays are float32 [h, w, c] in [0, 1], display values (sRGB), c = 3 or 4; the f
 not multiplied by it). Files hold round(255 x).
 """
 
+import warnings
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -101,7 +102,8 @@ def write_video(frames: Float[Pixels, "n h w 3"], path: str | Path, fps: float |
         raise ValueError(
             f"{path} needs ffmpeg, which was not found; pip install imageio-ffmpeg or set IMAGEIO_FFMPEG_EXE."
         ) from None
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # the child only runs the encoder
         _encode(pixels, temporary, fps)
 
 
