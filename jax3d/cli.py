@@ -112,7 +112,7 @@ def _sentence(box: str) -> str:
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a program; a user's mistake (ValueError, a missing file) becomes one line on stderr and exit code 2."""
-    _keep_freed_memory()
+    keep_freed_memory()
     jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jax3d" / "xla"))
     try:
         main(sys.argv[1:])
@@ -123,7 +123,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         sys.exit(2)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tell glibc to keep what is freed: XLA frees and maps its buffers anew every step, and on CPUs the page faults of
     that cost a third of a rendering step (264 against 447 ms)."""
     m_trim_threshold, m_mmap_max = -1, -4  # mallopt(3)
