@@ -2,12 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jax3d.math.random import split_each, uniform_each
 
 
-def over_random_background(rgba: UInt8[Array, "b h w 4"], keys: Array) -> Float[Array, "b h w 3"]:
+def over_random_background(
+    rgba: UInt8[Array, "b h w 4"] | UInt8[np.ndarray, "b h w 4"], keys: Array
+) -> Float[Array, "b h w 3"]:
     """Composite straight-alpha pictures over one random solid colour each; the result is in [0, 1]."""
     pixels = jnp.asarray(rgba, jnp.float32) / 255
     background = uniform_each(keys, (1, 1, 3))

@@ -18,7 +18,6 @@ from jax3d.scene.nerf import NeRF
 TINY = DreamFusion(
     scene=NeRF(field=Voxels(resolution=8), samples=8), stages=((0.0, 16),), batch_size=2, steps=10, views=ViewWords()
 )
-KEYS = jax.random.split(jax.random.key(5), 2)
 
 
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
@@ -26,7 +25,8 @@ def prior(request, make_prior):
     return make_prior(prediction_type=request.param)
 
 
-def gradient(method: DreamFusion, prior, step: int = 0, keys=KEYS):
+def gradient(method: DreamFusion, prior, step: int = 0):
+    keys = jax.random.split(jax.random.key(5), 2)
     task = method.task(prior, "a red chair")
     params = task.init(jax.random.key(0))
     with jax.debug_key_reuse(True):

@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).with_name("train_script.py")
 
 def start(workdir, steps, *cluster, devices):
     path = os.pathsep.join([str(SCRIPT.parents[2]), os.environ.get("PYTHONPATH", "")])
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"  # as conftest
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": path}
     command = [sys.executable, str(SCRIPT), str(workdir), str(steps), *map(str, cluster)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -101,6 +101,7 @@ def test_ctrl_c_saves_and_returns(tmp_path):
         if step == 6:
             os.kill(os.getpid(), signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs started in the background ignore it
     config = TrainConfig(steps=10**6, callback_every=1, checkpoint_every=10**6, progress=False)
     state = train(train_toy.task(), config, tmp_path, callback)
     assert state.step == 6
