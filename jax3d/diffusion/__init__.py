@@ -16,7 +16,7 @@ from jax3d.diffusion.denoiser import (
 from jax3d.diffusion.distill import csd, reconstruct, sds, vsd
 from jax3d.diffusion.loss import denoising_loss
 from jax3d.diffusion.published import Published, from_scheduler_config, to_scheduler_config
-from jax3d.diffusion.sampler import Sampler, ddim, ddpm, dpmpp_2m, euler, euler_ancestral, heun, sample
+from jax3d.diffusion.sampler import Sampler, ddim, ddpm, dpmpp_2m, dpmpp_3m, euler, euler_ancestral, heun, plms, sample
 from jax3d.diffusion.schedule import Schedule, cosine, initial, karras, linear, scaled_linear, zero_terminal_snr
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ddpm",
     "denoising_loss",
     "dpmpp_2m",
+    "dpmpp_3m",
     "edm",
     "euler",
     "euler_ancestral",
@@ -44,6 +45,7 @@ __all__ = [
     "karras",
     "linear",
     "perp_neg",
+    "plms",
     "reconstruct",
     "rescale",
     "sample",

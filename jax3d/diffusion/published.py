@@ -4,12 +4,13 @@ Such a file mixes how the network was trained (the betas and what it predicts) w
 are read; a class that has no sampler here gets the nearest one on its own grid:
 
     DDPMScheduler                     ddpm
-    DDIMScheduler, PNDMScheduler      ddim            (PNDM is of higher order; same grid)
+    DDIMScheduler                     ddim
+    PNDMScheduler                     plms            (its Runge-Kutta start, which no pipeline uses, is not offered)
     EulerDiscreteScheduler            euler
     EulerAncestralDiscreteScheduler   euler_ancestral
     HeunDiscreteScheduler             heun
     LMSDiscreteScheduler              dpmpp_2m        (also a deterministic multistep method)
-    DPMSolverMultistepScheduler       dpmpp_2m        (dpmsolver++ and sde-dpmsolver++ of order 2)
+    DPMSolverMultistepScheduler       dpmpp_2m, _3m   (dpmsolver++ of order 2 and 3, sde-dpmsolver++ of order 2)
 
 Defaults of absent fields are those of diffusers 0.42 (src/diffusers/schedulers). Its zero123 conversion script writes
 betas 0.02 .. 0.085 where 0.00085 .. 0.012 were trained; `from_scheduler_config` refuses them.
@@ -177,7 +178,7 @@ def _sampler(config: dict[str, Any], name: str) -> Sampler:
     bound = config.get("clip_sample_range", 1.0) if config.get("clip_sample", True) else None
     makers = {
         "DDIMScheduler": partial(samplers.ddim, bound=bound),
-        "PNDMScheduler": samplers.ddim,
+        "PNDMScheduler": samplers.plms,
         "EulerDiscreteScheduler": samplers.euler,
         "EulerAncestralDiscreteScheduler": samplers.euler_ancestral,
         "HeunDiscreteScheduler": samplers.heun,
@@ -189,8 +190,10 @@ def _sampler(config: dict[str, Any], name: str) -> Sampler:
     if name == DPM:
         kind = _known(config, "algorithm_type", ("dpmsolver++", "sde-dpmsolver++"), "dpmsolver++")
         rule = _known(config, "solver_type", ("midpoint", "heun"), "midpoint")
-        _known(config, "solver_order", (2,), 2)
-        return samplers.dpmpp_2m(eta=1.0 if kind.startswith("sde") else 0.0, trapezoid=rule == "heun")
+        stochastic = kind.startswith("sde")
+        if _known(config, "solver_order", (2,) if stochastic else (2, 3), 2) == 3:
+            return samplers.dpmpp_3m()
+        return samplers.dpmpp_2m(eta=1.0 if stochastic else 0.0, trapezoid=rule == "heun")
     return makers[name]()
 
 

@@ -13,7 +13,7 @@ from jax3d.diffusion.sampler import sample
 from jax3d.diffusion.schedule import karras, levels, scaled_linear, trailing
 
 STOCHASTIC = [s.ddpm(), s.ddpm(large=True), s.ddim(0.5), s.euler_ancestral(), s.heun(20.0), s.dpmpp_2m(1.0)]
-DETERMINISTIC = [s.euler(), s.ddim(), s.heun(), s.dpmpp_2m(), s.dpmpp_2m(trapezoid=True)]
+DETERMINISTIC = [s.euler(), s.ddim(), s.heun(), s.dpmpp_2m(), s.dpmpp_2m(trapezoid=True), s.dpmpp_3m(), s.plms()]
 SCHEDULE = scaled_linear()
 
 
@@ -29,6 +29,35 @@ def test_order_of_convergence(double, gaussian, flow, sampler, order):
         return jnp.max(jnp.abs(sample(sampler, gaussian, x, grid) - flow(x, 10.0, 0.1)))
 
     assert jnp.log2(error(80) / error(160)) == pytest.approx(order, abs=0.1)
+
+
+def test_plms_is_of_third_order_at_least_on_even_levels(double, gaussian, flow):
+    """Its steps are of fourth order, but for the first three of a run, whose share of the error is small here."""
+    x = jnp.array([[3.0, -2.0]])
+
+    def error(steps):
+        return jnp.max(jnp.abs(sample(s.plms(), gaussian, x, np.linspace(3.0, 1.0, steps + 1)) - flow(x, 3.0, 1.0)))
+
+    assert 2.9 < jnp.log2(error(40) / error(80)) < 4.1
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.4])
+def test_dpmpp_3m_is_exact_where_x0_is_a_line(double, bend):
+    """With l = -log sigma, dx/dl = x0 - x; for x0 = p(l) of degree 2 that is x = p - p' + p'' + C exp(-l).
+
+    The published rule takes half of a parabola's second derivative, and so misses by the other half.
+    """
+    x0 = np.polynomial.Polynomial([0.3, -0.7, bend])
+    x = lambda sigma: (x0 - x0.deriv() + bend * 2)(-np.log(sigma)) + 2.0 * sigma  # noqa: E731
+    grid = np.array([5.0, 3.5, 1.5, 1.0, 0.4])
+    sampler = s.dpmpp_3m()
+    state = sampler.init(jnp.zeros(1))
+    for before, after in zip(grid, grid[1:], strict=False):
+        move = s.Move(jnp.asarray(before), jnp.asarray(after), None, 20)
+        got, state = sampler.step(lambda _, sigma: x0(-jnp.log(sigma))[None], jnp.array([x(before)]), state, move)
+        h = np.log(before / after)
+        missed = bend * (h**2 / 2 - h + 1 - after / before)
+        assert (abs(got[0] - x(after) + missed) < 1e-12) == (before < 3)  # the first two steps are of lower order
 
 
 @pytest.mark.parametrize("sampler", STOCHASTIC[:1] + STOCHASTIC[2:])
