@@ -132,7 +132,8 @@ def stages(method: DreamFusion) -> list[tuple[int, int]]:
 
 def _export(method: DreamFusion, params: Params, export: Export) -> tuple[Mesh | None, Points | None]:
     if export == "mesh":
-        return method.scene.export(params, resolution=method.export_resolution), None
+        resolution, max_faces = method.export_resolution, method.max_faces
+        return method.scene.export(params, resolution=resolution, max_faces=max_faces), None
     if export == "point_cloud":
         return None, method.scene.points(params, 16384, resolution=method.export_resolution)
     if export == "nerf":

@@ -93,6 +93,8 @@ class DreamFusion:
     learning_rate: Ramp = ramp(2e-2)
     export_resolution: int = 128
     """Grid cells along an edge of the cube in which the surface is found."""
+    max_faces: int | None = None
+    """Triangles that the exported mesh may have; None = as many as the grid gives."""
 
     def task(self, prior: StableDiffusion, prompt: str, size: int | None = None) -> Task:
         """The optimisation for one prompt with renders of `size` pixels (the first stage's by default).

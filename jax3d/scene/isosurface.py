@@ -10,6 +10,7 @@ max sigma_i > threshold. The threshold with the fewest disagreements between "co
 the greatest)" wins; of several, the geometric middle. It does not depend on the scale of the density.
 """
 
+import fast_simplification
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,6 +104,16 @@ def drop_small_parts(mesh: Mesh, keep: float) -> Mesh:
     faces = mesh.faces[kept[labels]]
     used, renumbered = np.unique(faces, return_inverse=True)
     return Mesh(mesh.vertices[used], renumbered.reshape(-1, 3).astype(np.int32))
+
+
+def decimate(mesh: Mesh, max_faces: int) -> Mesh:
+    """At most `max_faces` triangles that keep the shape, by quadric error (Garland & Heckbert 1997); no colours."""
+    if max_faces < 4:
+        raise ValueError(f"a closed mesh has 4 faces or more, got max_faces={max_faces}; None keeps all.")
+    if len(mesh.faces) <= max_faces:
+        return mesh
+    vertices, faces = fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=max_faces)
+    return Mesh(vertices.astype(np.float32), faces.astype(np.int32))
 
 
 def node_normals(density: Float[np.ndarray, "r r r"], points: Float[np.ndarray, "n 3"], half: float):

@@ -98,14 +98,22 @@ class NeRF:
         return isosurface.evaluate(lambda points: self.query(params, points).density, resolution, self.half)
 
     def export(
-        self, params: Params, *, resolution: int = 128, threshold: float | None = None, keep: float = 0.02
+        self,
+        params: Params,
+        *,
+        resolution: int = 128,
+        threshold: float | None = None,
+        keep: float = 0.02,
+        max_faces: int | None = None,
     ) -> Mesh:
         """The surface density = threshold (None = chosen from the distribution) with colours and normals.
 
-        Parts with fewer than `keep` of all faces are dropped. A direction-dependent colour is taken as seen head on.
+        Parts with fewer than `keep` of all faces are dropped, and the rest is decimated to `max_faces` triangles. A
+        direction-dependent colour is taken as seen head on.
         """
         density = self.density_grid(params, resolution)
         mesh = isosurface.extract(density, self.half, threshold=threshold, keep=keep)
+        mesh = mesh if max_faces is None else isosurface.decimate(mesh, max_faces)
         normals = isosurface.node_normals(density, mesh.vertices, self.half)
         return mesh._replace(colors=self._colors(params, mesh.vertices, normals), normals=normals)
 

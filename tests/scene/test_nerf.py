@@ -62,6 +62,19 @@ def test_points_lie_evenly_on_the_surface():
     np.testing.assert_allclose(np.linalg.norm(cloud.normals, axis=-1), 1.0, atol=1e-5)
 
 
+def test_a_decimated_ball_is_still_one():
+    scene = NeRF(field=Ball())
+    mesh = scene.export(scene.init(jax.random.key(0)), resolution=32, threshold=25.0, max_faces=400)
+    body = solid(mesh)
+    assert len(mesh.faces) <= 400 and body.is_watertight and len(mesh.colors) == len(mesh.vertices)
+    np.testing.assert_allclose(np.linalg.norm(mesh.vertices - CENTRE, axis=-1), 0.5, atol=0.02)
+    np.testing.assert_allclose(body.volume, 4 / 3 * np.pi * 0.125, rtol=0.04)
+    assert np.min(np.sum(mesh.normals * (mesh.vertices - CENTRE), axis=-1)) > 0.45
+    assert isosurface.decimate(mesh, 400) is mesh
+    with pytest.raises(ValueError, match="got max_faces=3"):
+        isosurface.decimate(mesh, 3)
+
+
 def sampled(function, resolution=40):
     line = np.linspace(-1, 1, resolution)
     return function(*np.meshgrid(line, line, line, indexing="ij")).astype(np.float32)
