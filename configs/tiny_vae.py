@@ -38,12 +38,11 @@ class TinyVAE:
             sample_size=64,
             scaling_factor=1.0,
         ),
-        batch_size=32,
-        learning_rate=2e-3,
-        steps=800,
+        batch_size=16,
+        steps=3000,
     )
     pictures: Pictures = Pictures()
-    train: TrainConfig = TrainConfig(steps=800, ema_decay=0.995, clip_norm=1.0, checkpoint_every=500)
+    train: TrainConfig = TrainConfig(steps=3000, ema_decay=0.995, clip_norm=1.0, checkpoint_every=500)
     out: Path = Path("jax3d/assets/tiny-sd")
     """The pipeline folder whose vae/ is written."""
     warm: bool = False

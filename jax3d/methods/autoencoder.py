@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from jax3d.math.muon import muon
 from jax3d.math.pixels import over_random_background
 from jax3d.math.random import normal_each, split_each
 from jax3d.nn.vae import VAE, VAEConfig
@@ -25,12 +26,12 @@ class Autoencoder:
     vae: VAEConfig
     size: int = 64
     """Pixels along an edge of the pictures."""
-    batch_size: int = 64
-    learning_rate: float = 1e-3
+    batch_size: int = 16
+    learning_rate: float = 6e-3
     kl_weight: float = 1e-4
     """Weight of the mean KL per latent number."""
     warmup: int = 100
-    steps: int = 1000
+    steps: int = 4000
     """Length of the cosine decay; the trainer runs as many."""
 
     def task(self, batches: Callable[[int], Any]) -> Task:
@@ -52,4 +53,4 @@ class Autoencoder:
             return error + self.kl_weight * kl, {"psnr": psnr, "kl": kl, "latent_std": jnp.std(mean)}
 
         rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.warmup, self.steps)
-        return Task(init, loss, optax.adam(rate, b2=0.99), self.batch_size, batches=batches)
+        return Task(init, loss, muon(rate), self.batch_size, batches=batches)
