@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jax3d import cli
-from jax3d.api import Export, estimate, generate
+from jax3d.api import Export, check_input, estimate, generate
 from jax3d.io.atomic import replacing
 from jax3d.io.image import contact_sheet, enlarge, write_image
 
@@ -42,10 +42,7 @@ class Options:
 def main(argv: list[str]) -> None:
     """Generate, and leave everything in one folder."""
     options, config, name = cli.parse(Options, "dreamfusion", argv, needs="scene")
-    if options.image is not None:
-        raise ValueError(f"'{name}' makes 3D from text only; describe the picture with --prompt.")
-    if options.prompt is None or not options.prompt.strip():
-        raise ValueError("the prompt is empty; say what to make, for example --prompt 'a red chair'.")
+    check_input(options.prompt, options.image)
     if options.dry_run:
         print(estimate(options.prompt, method=config))
         return

@@ -69,8 +69,9 @@ class Asset:
 
 
 def generate(
-    prompt: str,
+    prompt: str | None = None,
     *,
+    image: str | Path | None = None,
     method: DreamFusion | None = None,
     model: str | Path | None = None,
     export: Export = "mesh",
@@ -80,15 +81,15 @@ def generate(
     callback_every: int = 100,
     progress: bool = True,
 ) -> Asset:
-    """Turn a text into a 3D asset; writes nothing unless `workdir` is given: then checkpoints, from which it resumes.
+    """Turn a text into a 3D asset; no method takes an `image` yet.
 
+    It writes nothing unless `workdir` is given: then checkpoints, from which it resumes.
     `callback(step, views [4, h, w, 3], figures)` sees the scene from four sides every `callback_every` steps. Ctrl-C
     ends the run early and returns what there is. ValueError, one sentence, for a prompt or a model that can't be used,
     and when the field becomes empty.
     """
     method = method or DreamFusion()
-    if not prompt or not prompt.strip():
-        raise ValueError("the prompt is empty; say what to make, for example --prompt 'a red chair'.")
+    check_input(prompt, image)
     plan = stages(method)
     clock = [time.time()]
     prior = load(model or method.model)
@@ -118,6 +119,14 @@ def generate(
     metrics = {"prompt": prompt, "seed": seed, "steps": int(state.step), "skipped_steps": int(state.skipped)}
     metrics |= {"seconds": seconds, "device": jax.devices()[0].device_kind} | _describe(mesh, points)
     return Asset(method.scene, state.averaged, mesh, points, metrics)
+
+
+def check_input(prompt: str | None, image: str | Path | None) -> None:
+    """ValueError for what no method can begin with."""
+    if image is not None:
+        raise ValueError(f"this method makes 3D from text only; describe {image} with --prompt.")
+    if not prompt or not prompt.strip():
+        raise ValueError("the prompt is empty; say what to make, for example --prompt 'a red chair'.")
 
 
 def stages(method: DreamFusion) -> list[tuple[int, int]]:

@@ -87,6 +87,13 @@ def test_an_unknown_word_warns_with_the_vocabulary(method, capsys):
     assert "'dragon'" in said and "chair" in said and "--model" in said
 
 
+def test_what_no_method_can_begin_with():
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        jax3d.generate()
+    with pytest.raises(ValueError, match="text only; describe cat.png"):
+        jax3d.generate("a cat", image="cat.png")
+
+
 def test_an_empty_field_stops_with_a_diagnosis(method):
     empty = NeRF(field=Voxels(resolution=8, bias=_nothing), samples=4)
     with pytest.raises(ValueError, match="the field is empty at step .*density"):
