@@ -57,12 +57,10 @@ class TinySD:
             hidden_act="gelu",
             projection_dim=128,
         ),
-        batch_size=32,
-        learning_rate=1.5e-3,
-        steps=6000,
+        steps=9000,
     )
     pictures: Pictures = Pictures()
-    train: TrainConfig = TrainConfig(steps=6000, ema_decay=0.998, clip_norm=1.0, checkpoint_every=500)
+    train: TrainConfig = TrainConfig(steps=9000, ema_decay=0.998, clip_norm=1.0, checkpoint_every=500)
     out: Path = Path("jax3d/assets/tiny-sd")
     """The pipeline folder: its vae/ is read, the rest is written."""
     warm: bool = False

@@ -16,6 +16,7 @@ import optax
 from jax3d.diffusion.denoiser import from_v
 from jax3d.diffusion.loss import denoising_loss, noise_like, uniform_time, v_weight
 from jax3d.diffusion.schedule import Schedule
+from jax3d.math.muon import muon
 from jax3d.math.pixels import over_random_background
 from jax3d.math.random import split_each, uniform_each
 from jax3d.nn.clip import CLIPText
@@ -31,11 +32,11 @@ class LatentDiffusion:
 
     unet: UNetConfig
     text: CLIPTextConfig
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    warmup: int = 300
+    batch_size: int = 32
+    learning_rate: float = 4e-3
+    warmup: int = 200
     condition_dropout: float = 0.1
-    steps: int = 20000
+    steps: int = 9000
     """Length of the cosine decay; the trainer runs as many."""
 
     def task(
@@ -80,6 +81,5 @@ class LatentDiffusion:
             return denoising_loss(from_v(network, schedule), x0, sigma, noise, v_weight(sigma)), {}
 
         rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.warmup, self.steps)
-        optimizer = optax.adamw(rate, b2=0.99, weight_decay=1e-3)
         frozen = {"vae": vae_params, "empty_ids": jnp.asarray(empty_ids, jnp.int32)}
-        return Task(init, loss, optimizer, self.batch_size, frozen=frozen, batches=batches)
+        return Task(init, loss, muon(rate, weight_decay=0.01), self.batch_size, frozen=frozen, batches=batches)
