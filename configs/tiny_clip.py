@@ -50,10 +50,10 @@ class TinyCLIP:
             projection_dim=64,
         ),
         batch_size=128,
-        steps=1200,
+        steps=1500,
     )
     pictures: Pictures = Pictures()
-    train: TrainConfig = TrainConfig(steps=1200, ema_decay=0.995, clip_norm=1.0, checkpoint_every=250)
+    train: TrainConfig = TrainConfig(steps=1500, ema_decay=0.995, clip_norm=1.0, checkpoint_every=250)
     out: Path = Path("jax3d/assets/tiny-clip")
     """The folder that is written."""
     warm: bool = False

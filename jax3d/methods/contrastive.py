@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from jax3d.math.muon import muon
 from jax3d.math.pixels import disturb, over_random_background
 from jax3d.math.random import split_each
 from jax3d.nn.clip import CLIP
@@ -31,8 +32,8 @@ class Contrastive:
     """Subtracted from the pixels; goes into the folder's preprocessor_config.json."""
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     batch_size: int = 256
-    learning_rate: float = 1e-3
-    warmup: int = 200
+    learning_rate: float = 3e-3
+    warmup: int = 100
     steps: int = 3000
     """Length of the cosine decay; the trainer runs as many."""
 
@@ -62,5 +63,4 @@ class Contrastive:
             return 0.5 * jnp.mean(rows + columns), {"accuracy": hit}
 
         rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.warmup, self.steps)
-        optimizer = optax.adamw(rate, b2=0.98, weight_decay=0.05)
-        return Task(init, loss, optimizer, self.batch_size, batches=batches)
+        return Task(init, loss, muon(rate, weight_decay=0.05), self.batch_size, batches=batches)
