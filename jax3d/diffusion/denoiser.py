@@ -88,19 +88,27 @@ def guide(conditional: Denoiser, unconditional: Denoiser, scale: Number, *, resc
     """Classifier-free guidance D_u + s (D_c - D_u), s () or [b]; `rescaled` in [0, 1] is the share of `rescale`."""
 
     def denoise(x, sigma):
-        return _guided(conditional(x, sigma), unconditional(x, sigma), scale, rescaled)
+        toward, base = conditional(x, sigma), unconditional(x, sigma)
+        guided = base + expand(scale, x) * (toward - base)
+        return _rescaled(guided.astype(toward.dtype), toward, rescaled)
 
     return denoise
 
 
-def guide_batched(doubled: Denoiser, scale: Number, *, rescaled: Number = 0.0) -> Denoiser:
-    """`guide` with one call: `doubled` denoises 2 b examples, b under the condition and then b without it."""
+def guide_batched(many: Denoiser, *scales: Number, rescaled: Number = 0.0) -> Denoiser:
+    """`guide` with one call, or with several conditions D_u + sum_i s_i (D_i - D_u) (arXiv 2206.01714).
+
+    `many` denoises b examples under each condition, one condition after the other, and then b under none. A scale () or
+    [b] may be negative: away from that condition. `rescaled` is the share of `rescale` to the first condition.
+    """
+    parts = len(scales) + 1
 
     def denoise(x, sigma):
-        twice = jnp.concatenate([x, x])
         sigma = jnp.asarray(sigma)
-        both = doubled(twice, jnp.concatenate([sigma, sigma]) if sigma.ndim else sigma)
-        return _guided(*jnp.split(both, 2), scale, rescaled)
+        every = many(jnp.concatenate([x] * parts), jnp.concatenate([sigma] * parts) if sigma.ndim else sigma)
+        *conditional, base = jnp.split(every, parts)
+        toward = sum(expand(scale, x) * (each - base) for scale, each in zip(scales, conditional, strict=True))
+        return _rescaled((base + toward).astype(base.dtype), conditional[0], rescaled)
 
     return denoise
 
@@ -159,9 +167,7 @@ def _predict(network: Network, schedule: Schedule, x: Array, sigma: Number) -> A
     return network(scale_in(x, sigma), t)
 
 
-def _guided(conditional: Array, unconditional: Array, scale: Number, share: Number) -> Array:
-    guided = unconditional + expand(scale, conditional) * (conditional - unconditional)
-    guided = guided.astype(conditional.dtype)
+def _rescaled(guided: Array, conditional: Array, share: Number) -> Array:
     return guided if isinstance(share, float | int) and share == 0 else rescale(guided, conditional, share)
 
 

@@ -76,6 +76,8 @@ class DreamFusion:
     """Weight of the distillation loss."""
     guidance_scale: float = 7.5
     """s in D_u + s (D_c - D_u)."""
+    view_guidance: float = 0.0
+    """Added to that: how often D_c - D_p, with D_p the denoiser of the prompt without the words of the view."""
     guidance_rescale: float = 0.0
     """Share of Lin et al.'s rescaling of the guided denoiser's spread (arXiv 2305.08891)."""
     t_min: Ramp = ramp(0.02)
@@ -101,8 +103,8 @@ class DreamFusion:
 
         Its parameters are the scene's, the same in every stage.
         """
-        texts = prior.embed([*self.views.prompts(prompt), self.negative_prompt])
-        frozen = {"prior": prior.params, "text": texts[:-1], "negative": texts[-1]}
+        texts = prior.embed([*self.views.prompts(prompt), prompt, self.negative_prompt])
+        frozen = {"prior": prior.params, "text": texts[:-2], "plain": texts[-2], "negative": texts[-1]}
         optimizer = optax.adam(self.learning_rate.schedule(self.steps), b1=0.9, b2=0.99, eps=1e-15)
         loss = self._loss(prior, size or self.stages[0][1])
         return Task(self.scene.init, loss, optimizer, self.batch_size, frozen=frozen)
@@ -118,10 +120,11 @@ class DreamFusion:
             latents = prior.encode(frozen["prior"], enlarged(image, prior.resolution))
 
             text = frozen["text"][self.views.index(view.azimuth, view.elevation)]
-            context = jnp.concatenate([text, jnp.broadcast_to(frozen["negative"], text.shape)])
-            denoise = guide_batched(
-                prior.denoiser(frozen["prior"], context), self.guidance_scale, rescaled=self.guidance_rescale
-            )
+            contexts, scales = [text], [self.guidance_scale + self.view_guidance]
+            if self.view_guidance:
+                contexts, scales = [text, frozen["plain"]], [*scales, -self.view_guidance]
+            context = jnp.concatenate([jnp.broadcast_to(each, text.shape) for each in (*contexts, frozen["negative"])])
+            denoise = guide_batched(prior.denoiser(frozen["prior"], context), *scales, rescaled=self.guidance_rescale)
             sigma = uniform_time(k_time, prior.schedule, t_min(step), t_max(step))
             noise = noise_like(k_noise, latents)
             distilled, metrics = sds(

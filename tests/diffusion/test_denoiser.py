@@ -109,6 +109,18 @@ def test_guidance_commutes_with_the_border(double):
     assert_trees_all_close(each[1], denoisers[0](x, sigma)[1], atol=1e-12)
 
 
+def test_several_conditions_in_one_call(double):
+    """A condition weighted by minus its own scale cancels; scales may be one an example."""
+    x, *answers = arrays(4)
+    sigma, scale = jnp.array([0.1, 1.0, 9.0]), jnp.array([0.5, -2.0, 3.0])
+    several = lambda *parts: lambda x, sigma: jnp.concatenate(parts) + 0 * x  # noqa: E731
+    a, b, base = answers
+    got = guide_batched(several(a, b, base), 7.5, scale)(x, sigma)
+    want = base + 7.5 * (a - base) + jnp.reshape(scale, (3,) + (1,) * (x.ndim - 1)) * (b - base)
+    assert_trees_all_close(got, want, atol=1e-12)
+    assert_trees_all_close(guide_batched(several(a, a, base), 7.5, -6.5)(x, sigma), a, atol=1e-12)
+
+
 @pytest.mark.parametrize("sigma", [2.0, jnp.array([0.1, 1.0, 9.0])])
 def test_guidance_in_one_call(gaussian, sigma):
     (x,) = arrays(1)
