@@ -32,6 +32,7 @@ config = DreamFusion(
     batch_size=4,
     stages=((0.0, 64),),
     guidance_scale=101.0,
+    view_guidance=0.0,
     t_min=ramp(0.02),
     t_max=ramp(0.98),
     weight=dreamfusion_weight,

@@ -70,19 +70,19 @@ class DreamFusion:
     steps: int = 800
     batch_size: int = 4
     """Views per step."""
-    stages: tuple[tuple[float, int], ...] = ((0.0, 64),)
+    stages: tuple[tuple[float, int], ...] = ((0.0, 32), (0.4, 64))
     """(from this fraction of the run, pixels along an edge of the renders); the prior sees them at its own size."""
     distillation: float = 1.0
     """Weight of the distillation loss."""
     guidance_scale: float = 7.5
     """s in D_u + s (D_c - D_u)."""
-    view_guidance: float = 0.0
+    view_guidance: float = 5.0
     """Added to that: how often D_c - D_p, with D_p the denoiser of the prompt without the words of the view."""
     guidance_rescale: float = 0.0
     """Share of Lin et al.'s rescaling of the guided denoiser's spread (arXiv 2305.08891)."""
     t_min: Ramp = ramp(0.02)
     """Lowest diffusion time, a fraction of the schedule."""
-    t_max: Ramp = ramp(0.98)
+    t_max: Ramp = Ramp(((0.0, 0.95), (0.3, 0.95), (1.0, 0.5)))
     """Highest diffusion time."""
     weight: Callable[[Array], Array] = sigma_weight
     """w(sigma) of the distillation gradient."""
