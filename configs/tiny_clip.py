@@ -2,9 +2,9 @@
 
     python train.py tiny_clip
 
-Writes jax3d/assets/tiny-clip, a transformers CLIPModel folder. Two CPU cores (AMD EPYC, 2.6 GHz): 11 min.
-The bundle is this run with `--warm True` on top of 1,200 steps of Adam; what it recognises stands in
-docs/bundled_models.md.
+Writes jax3d/assets/tiny-clip, a transformers CLIPModel folder. Two CPU cores (AMD EPYC, 2.6 GHz): 20 min
+with another training beside it. The bundle is this run with `--warm True` on top of 1,200 steps of Adam; what it
+recognises stands in docs/bundled_models.md.
 """
 
 import dataclasses
