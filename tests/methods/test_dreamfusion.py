@@ -45,6 +45,18 @@ def test_the_gradient_reaches_density_and_colour_through_the_encoder(prior):
     chex.assert_trees_all_close(doubled, 2 * grid, rtol=1e-4, atol=1e-6 * float(jnp.abs(grid).max()))
 
 
+def test_view_guidance_weighs_the_words_of_the_view_alone(make_prior):
+    """It changes the gradient where the prompt names the view, and not where it says nothing of it."""
+    prior = make_prior()
+
+    def change(views):
+        none, some = (gradient(dataclasses.replace(TINY, views=views, view_guidance=g), prior)[2] for g in (0.0, 1e3))
+        return float(jnp.abs(some - none).max() / jnp.abs(none).max())
+
+    silent, spoken = change(ViewWords(azimuths=("",), overhead_from=90.0)), change(ViewWords())
+    assert silent < 0.1 * spoken and spoken > 0.01, (silent, spoken)
+
+
 def test_a_bound_on_the_gradient_holds(prior):
     free, bound = gradient(TINY, prior), gradient(dataclasses.replace(TINY, max_gradient=1e-3), prior)
     assert float(bound[0]) <= 0.5 * 1e-6 * 1.01 < float(free[0])
