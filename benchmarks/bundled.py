@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3d.data.captioned import Pictures
-from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, view_phrase
+from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, named, view_phrase
 from jax3d.io.image import contact_sheet, enlarge, write_image
 from jax3d.math.pixels import over_random_background
 from jax3d.prior import clip, stable_diffusion
 from jax3d.prior.text_to_image import sample_images
 
 PAIRS = [(color, category) for category in CATEGORIES for color in COLORS]
-TEXTS = [f"{'an' if color[0] == 'o' else 'a'} {color} {category}" for color, category in PAIRS]
+TEXTS = [named(*pair) for pair in PAIRS]
 
 
 def accuracy(judge: clip.CLIPScore, images: np.ndarray, truth: list[tuple[str, str]]) -> dict[str, float]:
@@ -56,8 +56,7 @@ def main() -> None:
     truth = [(color, category) for category, color in sorted(HELD_OUT)]
     truth = [truth[k % len(truth)] for k in range(options.samples)]
     captions = [
-        f"{'an' if color[0] == 'o' else 'a'} {color} {category}, {view_phrase(rng.uniform(0, 360), rng.uniform(0, 40))}"
-        for color, category in truth
+        f"{named(color, category)}, {view_phrase(rng.uniform(0, 360), rng.uniform(0, 40))}" for color, category in truth
     ]
     samples = sample_images(prior, prior.params, captions, jax.random.key(1), options.steps, options.scale)
     print("samples", accuracy(judge, np.asarray(samples), truth))

@@ -20,7 +20,7 @@ import numpy as np
 
 import jax3d
 from jax3d import cli
-from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, Spec, build, render_batch, stack
+from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, Spec, build, named, render_batch, stack
 from jax3d.io.image import contact_sheet, enlarge, write_image
 from jax3d.math.metrics import iou
 from jax3d.math.orbit import turntable
@@ -76,7 +76,7 @@ def best_iou(opacity: np.ndarray, category: str) -> float:
 def recognised(judge: clip.CLIPScore, images: np.ndarray) -> tuple[str, str]:
     """(colour, category) that tiny-clip sees in some views of one object."""
     pairs = [(color, category) for category in CATEGORIES for color in COLORS]
-    texts = [f"{'an' if color[0] == 'o' else 'a'} {color} {category}" for color, category in pairs]
+    texts = [named(*pair) for pair in pairs]
     scores = judge.similarity(judge.params, jnp.asarray(images), texts)
     return pairs[int(jnp.argmax(jnp.mean(scores, axis=0)))]
 
@@ -88,7 +88,7 @@ def main(argv: list[str]) -> None:
     rows, sheet = [], []
     for category, color in prompts()[: options.count]:
         start = time.time()
-        prompt = f"{'an' if color[0] == 'o' else 'a'} {color} {category}"
+        prompt = named(color, category)
         asset = jax3d.generate(prompt, method=method, seed=options.seed, progress=False)
         images, over_black = (asset.render(turntable(VIEWS), SIZE, background) for background in (1.0, 0.0))
         opacity = 1 - (images - over_black).mean(-1)

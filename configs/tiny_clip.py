@@ -3,18 +3,20 @@
     python train.py tiny_clip
 
 Writes jax3d/assets/tiny-clip, a transformers CLIPModel folder. Two CPU cores (AMD EPYC, 2.6 GHz): 20 min
-with another training beside it. The bundle is this run with `--warm True` on top of 1,200 steps of Adam; what it
+with another training beside it. The bundle is this run with `--warm` on top of 1,200 steps of Adam; what it
 recognises stands in docs/bundled_models.md.
 """
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 
 from jax3d.data.batches import shuffled
 from jax3d.data.captioned import Pictures
-from jax3d.data.procedural import vocabulary
+from jax3d.data.procedural import Spec, named, vocabulary
 from jax3d.methods.contrastive import Contrastive
 from jax3d.nn.clip_config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from jax3d.prior.clip import CLIPScore, load, save
@@ -62,11 +64,18 @@ class TinyCLIP:
     """Begin with the weights in `out` and not with random ones: to train an existing bundle further."""
 
     def task(self) -> Task:
-        """Pictures with captions without the words of the view."""
+        """Pictures with captions of several lengths, without the words of the view."""
         tokenizer = self._tokenizer()
         pictures = self.pictures.load()
-        captions = [caption.split(", ")[0] for caption in pictures["caption"]]
-        arrays = {"rgba": pictures["rgba"], "ids": tokenize(tokenizer, captions, TOKENS)}
+        specs = [Spec(**json.loads(spec)) for spec in pictures["spec"]]
+        captions = [
+            [caption.split(", ")[0] for caption in pictures["caption"]],
+            [named(spec.color, spec.category) for spec in specs],
+            [named(spec.category) for spec in specs],
+            [named(spec.color) for spec in specs],
+        ]
+        ids = np.stack([tokenize(tokenizer, texts, TOKENS) for texts in captions], axis=1)
+        arrays = {"rgba": pictures["rgba"], "ids": ids}
         method = dataclasses.replace(self.method, text=sized(self.method.text, tokenizer))
         task = method.task(shuffled(arrays, self.method.batch_size, seed=3))
         if not self.warm:

@@ -3,7 +3,7 @@
     python train.py tiny_vae && python train.py tiny_sd
 
 Needs jax3d/assets/tiny-sd/vae (from tiny_vae); writes the rest of jax3d/assets/tiny-sd. Two CPU cores (AMD EPYC,
-2.6 GHz): about 0.35 s a step. The bundle was not made by one such run but by two rounds of `--warm True` on top of a
+2.6 GHz): about 0.35 s a step. The bundle was not made by one such run but by two rounds of `--warm` on top of a
 short one by Adam: 5,500 steps of 32 pictures in 31 min, 2,600 steps of 64 in 37 min (other work beside it). tiny-clip
 recognises 99 % of its samples for held-out captions.
 """

@@ -3,7 +3,7 @@
     python train.py tiny_vae
 
 Renders the pictures once (cached in .cache/pictures), trains, and writes jax3d/assets/tiny-sd/vae.
-Two CPU cores (AMD EPYC, 2.6 GHz): pictures 1 min, training 14 min. The bundle is this run with `--warm True` on top of
+Two CPU cores (AMD EPYC, 2.6 GHz): pictures 1 min, training 14 min. The bundle is this run with `--warm` on top of
 800 steps of Adam; pictures of held-out pairs come back at 33.0 dB PSNR.
 """
 

@@ -72,13 +72,7 @@ def parse(options: Callable[..., Options], default: str, argv: list[str], needs:
     text = io.StringIO()
     try:
         with contextlib.redirect_stderr(text):
-            parsed, unknown = tyro.cli(
-                arguments,
-                args=rest,
-                description=description,
-                return_unknown_args=True,
-                config=(tyro.conf.FlagConversionOff,),
-            )
+            parsed, unknown = tyro.cli(arguments, args=rest, description=description, return_unknown_args=True)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

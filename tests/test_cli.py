@@ -63,10 +63,10 @@ def test_train_refuses_a_config_for_sampling(capsys, monkeypatch):
 
 
 def test_overrides_reach_nested_fields():
-    argv = ["dreamfusion", "--prompt", "x", "--scene.samples", "7", "--cameras.elevation", "-5", "30", "--steps", "12"]
+    argv = ["dreamfusion", "--prompt", "x", "--scene.samples", "7", "--cameras.elevation", "-5", "30", "--dry-run"]
     options, config, name = cli.parse(sample.Options, "dreamfusion", argv, needs="scene")
-    assert (options.prompt, name) == ("x", "dreamfusion")
-    assert (config.scene.samples, config.cameras.elevation, config.steps) == (7, (-5.0, 30.0), 12)
+    assert (options.prompt, options.dry_run, name) == ("x", True, "dreamfusion")
+    assert (config.scene.samples, config.cameras.elevation) == (7, (-5.0, 30.0))
 
 
 @pytest.mark.parametrize("name", cli.config_names())

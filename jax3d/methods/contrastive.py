@@ -4,12 +4,16 @@
 
 where the target of a row is uniform over all pictures that carry the same caption: in a small world captions repeat
 within a batch, and a repeated caption is no negative. Negatives come from the examples of one device.
+
+A picture has several captions, from "a red chair with green legs" to "a chair", and the steps take them in turn: asked
+only for whole captions, the model takes a chair with red legs for a red chair, and knows few pairs it has not seen.
 """
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -38,7 +42,7 @@ class Contrastive:
     """Length of the cosine decay; the trainer runs as many."""
 
     def task(self, batches: Callable[[int], Any]) -> Task:
-        """A task; batches hold `rgba` uint8 [b, s, s, 4] (straight alpha) and the captions' tokens `ids` [b, n]."""
+        """A task; batches hold `rgba` uint8 [b, s, s, 4], straight alpha; captions' tokens `ids` [b, captions, n]."""
         network = CLIP(self.text, self.vision, self.projection_dim)
         size = self.vision.image_size
 
@@ -47,15 +51,18 @@ class Contrastive:
             return network.init(key, ids, jnp.zeros((1, size, size, 3)))["params"]
 
         def loss(params, frozen, batch, keys, step):
-            k_background, k_disturb = split_each(keys, 2)
+            k_background, k_disturb, k_mirror = split_each(keys, 3)
             image = disturb(over_random_background(batch["rgba"], k_background), k_disturb)
+            mirror = jax.vmap(jax.random.bernoulli)(k_mirror)[:, None, None, None]
+            image = jnp.where(mirror, image[:, :, ::-1], image)
+            ids = batch["ids"][:, step % batch["ids"].shape[1]]
             pixels = (image - jnp.array(self.mean)) / jnp.array(self.std)
             text, picture = (
-                network.apply({"params": params}, batch["ids"], method="text_features"),
+                network.apply({"params": params}, ids, method="text_features"),
                 network.apply({"params": params}, pixels, method="image_features"),
             )
             logits = jnp.exp(jnp.minimum(params["logit_scale"], jnp.log(100.0))) * text @ picture.T
-            same = jnp.all(batch["ids"][:, None] == batch["ids"][None], axis=-1)
+            same = jnp.all(ids[:, None] == ids[None], axis=-1)
             target = same / jnp.sum(same, axis=-1, keepdims=True)
             rows = optax.softmax_cross_entropy(logits, target)
             columns = optax.softmax_cross_entropy(logits.T, target)

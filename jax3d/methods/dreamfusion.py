@@ -82,7 +82,7 @@ class DreamFusion:
     """Share of Lin et al.'s rescaling of the guided denoiser's spread (arXiv 2305.08891)."""
     t_min: Ramp = ramp(0.02)
     """Lowest diffusion time, a fraction of the schedule."""
-    t_max: Ramp = Ramp(((0.0, 0.95), (0.3, 0.95), (1.0, 0.5)))
+    t_max: Ramp = Ramp(((0.0, 0.95), (0.3, 0.95), (1.0, 0.3)))
     """Highest diffusion time."""
     weight: Callable[[Array], Array] = sigma_weight
     """w(sigma) of the distillation gradient."""

@@ -8,6 +8,9 @@ colour = sigmoid(raw). The bias puts matter at the centre at first, so that ther
     DreamFusion (arXiv 2209.14988, App. A.2)   tau(x) = 5 exp(-|x|^2 / (2 0.2^2)), with the exp activation
     Magic3D (threestudio's blob_magic3d)       tau(x) = 10 (1 - |x| / 0.5),        with softplus
 
+The default is exp with 4 (1 - |x| / 0.5): Adam moves a raw number by at most its rate a step, and a thin leg is opaque
+at a density of 50, which is 4 by exp and 50 by softplus.
+
 The contract of a field, a linen module whose parameters live under "params":
     field.apply({"params": p}, points [..., 3], directions [..., 3] | None) -> (density [...], colour [..., 3])
     field.apply({"params": p}, points, directions, normals=True, method="sample") -> FieldSample
@@ -135,9 +138,9 @@ class Voxels(nn.Module):
     """A dense trilinear grid of raw density and raw colour over [-1, 1]^3; colour does not depend on the direction."""
 
     resolution: int = 64
-    activation: Callable[[Array], Array] = nn.softplus
+    activation: Callable[[Array], Array] = trunc_exp
     """Raw density -> density."""
-    bias: Callable[[Array], Array] = ConeBlob()
+    bias: Callable[[Array], Array] = ConeBlob(4.0)
     """Added to the raw density: points [..., 3] -> [...]."""
     noise: float = 0.01
     """Standard deviation of the initial grid."""

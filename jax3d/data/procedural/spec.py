@@ -107,11 +107,15 @@ def sample_spec(rng: np.random.Generator, held_out: bool | None = False) -> Spec
 def caption(spec: Spec, rng: np.random.Generator | None = None) -> str:
     """ "a tall red chair with green legs"; with `rng`, each detail may be left out."""
     keep = (lambda probability: True) if rng is None else (lambda probability: rng.random() < probability)
-    words = [adjective for adjective in spec.adjectives if keep(0.75)] + [spec.color, spec.category]
-    text = f"{'an' if words[0][0] in 'aeiou' else 'a'} {' '.join(words)}"
+    text = named(*[adjective for adjective in spec.adjectives if keep(0.75)], spec.color, spec.category)
     if spec.part_color is not None and keep(0.85):
         text += f" with {article(spec)}{spec.part_color} {WORDS[spec.category].part}"
     return text
+
+
+def named(*words: str) -> str:
+    """The words after their article: "an orange chair"."""
+    return f"{'an' if words[0][0] in 'aeiou' else 'a'} {' '.join(words)}"
 
 
 def article(spec: Spec) -> str:
