@@ -87,6 +87,13 @@ def rays(camera: Camera, height: int, width: int) -> Rays:
     return Rays(jnp.broadcast_to(camera.position[..., None, None, :], directions.shape), directions)
 
 
+def through(camera: Camera, image: Float[Array, "... 2"]) -> Rays:
+    """The ray of each camera [...] through its own point (u, v) of the image: origins and unit directions [..., 3]."""
+    plane = (image - camera.centre) / camera.focal
+    toward = linalg.normalize(jnp.concatenate([plane, jnp.ones_like(plane[..., :1])], axis=-1))
+    return Rays(camera.position, jnp.einsum("...ij,...j->...i", camera.world_from_camera[..., :3, :3], toward))
+
+
 def project(camera: Camera, points: Float[Array, "... n 3"]) -> tuple[Float[Array, "... n 2"], Float[Array, "... n"]]:
     """Image coordinates (u, v) in [0, 1] and depth along the camera's z axis of n world points for each camera.
 

@@ -28,6 +28,15 @@ def normalize(x: Float[Array, "... n"], *, eps: float = 1e-12) -> Float[Array, "
     return jnp.where(positive, x / jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
 
 
+def rotation(vector: Float[Array, "3"]) -> Float[Array, "3 3"]:
+    """The rotation about v by a = |v| radians (Rodrigues): I + sin a / a K + (1 - cos a) / a^2 K^2, K x = v x x."""
+    x, y, z = vector
+    cross = jnp.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    angle = safe_norm(vector)
+    half = jnp.sinc(angle / (2 * jnp.pi))
+    return jnp.eye(3) + jnp.sinc(angle / jnp.pi) * cross + 0.5 * half**2 * cross @ cross
+
+
 def pose(rotation: Float[Array, "... 3 3"], translation: Float[Array, "... 3"]) -> Float[Array, "... 4 4"]:
     """[[R, t], [0, 1]]."""
     top = jnp.concatenate([rotation, translation[..., None]], axis=-1)

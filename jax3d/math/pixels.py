@@ -1,8 +1,12 @@
-"""Pictures with transparency: composing them over backgrounds, and the disturbances that make a recogniser robust."""
+"""Pictures with transparency: composing them over backgrounds, and the disturbances that make a recogniser robust.
+
+`disturb` keeps what a picture shows; `recolor` keeps its shapes alone and `reshape` its colours alone.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, UInt8
 
 from jax3d.math.random import split_each, uniform_each
@@ -26,6 +30,38 @@ def disturb(image: Float[Array, "b h w 3"], keys: Array, *, noise: float = 0.1) 
     level = uniform_each(k_level, (1, 1, 1), 0.0, noise)
     grain = jax.vmap(lambda key: jax.random.normal(key, image.shape[1:]))(k_noise)
     return jnp.clip(gain * (image + amount * (blurred - image)) + level * grain, 0.0, 1.0)
+
+
+def recolor(image: Float[Array, "b h w 3"], keys: Array) -> Float[Array, "b h w 3"]:
+    """Each picture under a random symmetry of the colour cube: channels permuted and inverted."""
+
+    def one(picture: Array, key: Array) -> Array:
+        k_order, k_invert = jax.random.split(key)
+        picture = picture[..., jax.random.permutation(k_order, 3)]
+        return jnp.where(jax.random.bernoulli(k_invert, shape=(3,)), 1.0 - picture, picture)
+
+    return jax.vmap(one)(image, keys)
+
+
+def reshape(image: Float[Array, "b h w 3"], keys: Array) -> Float[Array, "b h w 3"]:
+    """Each picture turned by a random angle and stretched by 0.7 to 1.4 along two axes; the border goes on outwards."""
+
+    def one(picture: Array, key: Array) -> Array:
+        k_turn, k_axes, k_stretch = jax.random.split(key, 3)
+        turn, axes = (_turn(jax.random.uniform(k, maxval=2 * jnp.pi)) for k in (k_turn, k_axes))
+        stretch = jnp.exp2(jax.random.uniform(k_stretch, (2,), minval=-0.5, maxval=0.5))
+        where = jnp.stack(jnp.mgrid[: image.shape[1], : image.shape[2]], axis=-1)
+        middle = jnp.array([image.shape[1] - 1, image.shape[2] - 1]) / 2
+        where = middle + (where - middle) @ (turn @ axes @ (stretch[:, None] * axes.T)).T
+        sample = lambda channel: map_coordinates(channel, (where[..., 0], where[..., 1]), 1, mode="nearest")  # noqa: E731
+        return jnp.stack([sample(picture[..., c]) for c in range(3)], axis=-1)
+
+    return jax.vmap(one)(image, keys)
+
+
+def _turn(angle: Array) -> Array:
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.array([[cos, -sin], [sin, cos]])
 
 
 def _box_blur(image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

@@ -17,14 +17,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def stratified(
-    near: Float[Array, "..."], far: Float[Array, "..."], count: int, key: Array | None
-) -> tuple[Float[Array, "... n"], Float[Array, "... n"]]:
-    """One sample in each of `count` equal bins of [near, far], uniform in the bin, and the bins' lengths."""
-    within = 0.5 if key is None else jax.random.uniform(key, (*jnp.shape(near), count), near.dtype)
-    fraction = (jnp.arange(count, dtype=near.dtype) + within) / count
-    length = (far - near)[..., None]
-    return near[..., None] + length * fraction, jnp.broadcast_to(length / count, (*near.shape, count))
+def evenly(near: Float[Array, ""], far: Float[Array, ""], s: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The distance at the fraction s in [0, 1] of the way from near to far."""
+    return near + (far - near) * s
+
+
+def by_disparity(near: Float[Array, ""], far: Float[Array, ""], s: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The distance whose inverse is at the fraction s between 1 / near and 1 / far: dense near the camera; near > 0."""
+    near = jnp.maximum(near, 1e-6)
+    return 1 / ((1 - s) / near + s / jnp.maximum(far, near))
+
+
+def stratified(count: int, key: Array | None) -> tuple[Float[Array, " n"], Float[Array, " n1"]]:
+    """One number in each of `count` equal bins of [0, 1], uniform in its bin, and the bins' edges."""
+    within = 0.5 if key is None else jax.random.uniform(key, (count,))
+    return (jnp.arange(count) + within) / count, jnp.linspace(0.0, 1.0, count + 1)
 
 
 def optical_depth(density: Float[Array, "... n"], delta: Float[Array, "... n"]) -> Float[Array, "..."]:
@@ -68,3 +75,15 @@ def resample(
     cdf = cdf / jnp.where(cdf[-1] > 0, cdf[-1], 1.0)
     within = 0.5 if key is None else jax.random.uniform(key, (count,), edges.dtype)
     return jnp.interp((jnp.arange(count, dtype=edges.dtype) + within) / count, cdf, edges)
+
+
+def mass_around(mass: Float[Array, " m"], edges: Float[Array, " n1"]) -> Float[Array, " n"]:
+    """For each interval between `edges` in [0, 1] the mass of those of m equal bins of [0, 1] that it touches.
+
+    The upper bound of mip-NeRF 360 (arXiv 2111.12077, eq. 12): no step density with these bins has more there.
+    """
+    count = mass.shape[0]
+    total = jnp.concatenate([jnp.zeros(1, mass.dtype), jnp.cumsum(mass)])
+    low = jnp.floor(edges[:-1] * count).astype(jnp.int32)
+    high = jnp.ceil(edges[1:] * count).astype(jnp.int32)
+    return total[jnp.clip(high, 0, count)] - total[jnp.clip(low, 0, count)]

@@ -39,6 +39,16 @@ class FieldSample(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Haze:
+    """The same bias everywhere: for reconstruction, where pictures say what is where."""
+
+    raw: float = -1.0
+
+    def __call__(self, points: Float[Array, "... 3"]) -> Float[Array, "..."]:
+        return jnp.full_like(points[..., 0], self.raw)
+
+
+@dataclasses.dataclass(frozen=True)
 class GaussianBlob:
     """DreamFusion's bias of the raw density: scale exp(-|x|^2 / (2 width^2))."""
 
@@ -124,14 +134,15 @@ class NeRFMLP(nn.Module):
         self, points: Float[Array, "... 3"], directions: Float[Array, "... 3"] | None = None, normals: bool = False
     ) -> FieldSample:
         """Density, colour and, if asked, the normal by one more backward pass through the trunk."""
-        if not normals:
-            return FieldSample(*self(points, directions))
-        module, variables = self.unbind()
-        density, pullback, features = jax.vjp(
-            lambda x: module.apply(variables, x, method="geometry"), points, has_aux=True
-        )
-        normal = linalg.normalize(-pullback(jnp.ones_like(density))[0], eps=1e-6)
-        return FieldSample(density, self.radiance(features, directions), normal)
+        return sample_with_normals(self, points, directions) if normals else FieldSample(*self(points, directions))
+
+
+def sample_with_normals(field: nn.Module, points: Float[Array, "... 3"], directions: Array | None) -> FieldSample:
+    """For a field of two parts, geometry(points) -> (density, features) and radiance(features, directions)."""
+    module, variables = field.unbind()
+    density, pullback, features = jax.vjp(lambda x: module.apply(variables, x, method="geometry"), points, has_aux=True)
+    normal = linalg.normalize(-pullback(jnp.ones_like(density))[0], eps=1e-6)
+    return FieldSample(density, field.radiance(features, directions), normal)
 
 
 class Voxels(nn.Module):

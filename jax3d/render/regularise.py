@@ -3,13 +3,14 @@
 Per ray, from weights w_i, unit normals n_i and the ray's direction d (pointing away from the camera):
     orientation  sum_i sg(w_i) max(0, n_i . d)^2      normals seen face the camera (Ref-NeRF, arXiv 2112.03907, eq. 11)
     distortion   sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 delta_i        (mip-NeRF 360, arXiv 2111.12077, eq. 15)
+    interlevel   sum_i max(0, sg(w_i) - bound_i)^2 / (sg(w_i) + 1e-7)    a proposal covers w (mip-NeRF 360, eq. 13)
 Per pixel, from the opacity a = sum_i w_i:
     opacity      sqrt(a^2 + 0.01)                     empty background (DreamFusion, arXiv 2209.14988, App. A.2)
     entropy      -a log2 a - (1 - a) log2 (1 - a)     full or empty pixels (stable-dreamfusion's lambda_entropy)
 Of a whole field:
     sparsity     log(1 + 2 sigma^2)                   little matter (SNeRG, arXiv 2103.14645)
     total variation of a grid                         neighbours alike
-sg stops the gradient: with it the weights cannot fall to please the orientation term. All but the first two are means
+sg stops the gradient: with it the weights cannot fall to please the orientation term. All but the first three are means
 over pixels or nodes, so a multiplier does not depend on the resolution. Multipliers of other programs are not portable.
 """
 
@@ -35,6 +36,12 @@ def distortion_along(
     mass = jnp.cumsum(weights, axis=-1) - weights
     moment = jnp.cumsum(weights * middles, axis=-1) - weights * middles
     return jnp.sum(2 * weights * (middles * mass - moment) + weights**2 * delta / 3, axis=-1)
+
+
+def interlevel_along(weights: Float[Array, "... n"], bound: Float[Array, "... n"]) -> Float[Array, "..."]:
+    """The proposal's loss of a ray: weights it leaves uncovered; `bound` from quadrature.mass_around."""
+    weights = jax.lax.stop_gradient(weights)
+    return jnp.sum(jnp.maximum(weights - bound, 0.0) ** 2 / (weights + 1e-7), axis=-1)
 
 
 def opacity(opacity: Float[Array, "..."]) -> Float[Array, ""]:

@@ -4,9 +4,11 @@ Between the points where a ray enters and leaves the region, n samples t_i with 
 
     rgb = sum w_i c_i,   opacity = 1 - exp(-sum sigma_i delta_i),   depth = sum w_i t_i,   normal = sum w_i n_i,
 
-all premultiplied by opacity, over no background (NeRF, arXiv 2003.08934, eq. 3). With `proposals` > 0, so many
-equidistant samples first find where the weights are, and the n samples go there (inverse CDF of the same field,
-gradient stopped; NeRF's sec. 5.2 with the coarse network replaced by the field itself).
+all premultiplied by opacity, over no background (NeRF, arXiv 2003.08934, eq. 3). Samples stand at fractions s of the
+way from near to far, which a `spacing` turns into distances. With `proposals` > 0, so many equal bins first find where
+the weights are, and the n samples go there (inverse CDF, gradient stopped; NeRF's sec. 5.2). They ask the field itself
+or, where there is one, a `proposer`: its own losses are in the extras, `coarse` for NeRF's coarse network and
+`interlevel` for a proposal network (mip-NeRF 360, arXiv 2111.12077).
 
 `_place` and `_integrate` are functions of one ray and are vmapped; the field between them sees all points of a block
 at once. A block is `chunk` rays; several blocks are run by `lax.map` and recomputed in the backward pass.
@@ -28,6 +30,8 @@ from jax3d.types import Render
 
 Interval = tuple[Array, Array]
 Region = Callable[[Array, Array], Interval]
+Spacing = Callable[[Array, Array, Array], Array]
+"""(near, far, s in [0, 1]) -> distance: quadrature.evenly, quadrature.by_disparity."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +96,9 @@ def render_rays(
     *,
     samples: int,
     region: Region = Box(),
+    spacing: Spacing = quadrature.evenly,
     proposals: int = 0,
+    proposer: Callable | None = None,
     keys: Array | None = None,
     light: Light | None = None,
     chunk: int = 16384,
@@ -100,8 +106,8 @@ def render_rays(
     """Render rays of any leading shape: `query(points [r, n, 3], directions [r, n, 3])` gives a FieldSample.
 
     `keys` [...] (one a ray) jitters the samples; None takes the middles of the bins. `light` has the rays' leading
-    shape in its leaves and needs a query that gives normals. Extras: per ray `distortion` (distances in units of the
-    region's chord) and, where the query gives normals, `orientation`.
+    shape in its leaves and needs a query that gives normals. Extras: per ray `distortion` (over s), where the query
+    gives normals `orientation`, and with a proposer (a query too) `interlevel`, `coarse` [..., 3] and `coarse_opacity`.
     """
     if samples < 1 or (proposals and samples < 2) or chunk < 1:
         raise ValueError(
@@ -111,7 +117,8 @@ def render_rays(
     batch = rays.directions.shape[:-1]
     ray = _Ray(rays.origins, rays.directions, keys, light)
     ray = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), ray)
-    out = _in_blocks(lambda block: _block(query, block, samples, proposals, region), ray, chunk)
+    place = _Place(samples, region, spacing, proposals, proposer)
+    out = _in_blocks(lambda block: _block(query, block, place), ray, chunk)
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), out)
 
 
@@ -126,49 +133,76 @@ def _in_blocks(function: Callable, ray: _Ray, chunk: int) -> Render:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], out)
 
 
-def _block(query: Callable, ray: _Ray, samples: int, proposals: int, region: Region) -> Render:
+class _Place(NamedTuple):
+    """Where the samples of a ray go."""
+
+    samples: int
+    region: Region
+    spacing: Spacing
+    proposals: int
+    proposer: Callable | None
+
+
+def _block(query: Callable, ray: _Ray, place: _Place) -> Render:
     """Place samples on each ray, ask the field once for all of them, integrate each ray."""
-    near, far = jax.vmap(region)(ray.origin, ray.direction)
+    near, far = jax.vmap(place.region)(ray.origin, ray.direction)
+    distances = jax.vmap(place.spacing)
     first, second = ray.key, None
-    if proposals and ray.key is not None:
+    if place.proposals and ray.key is not None:
         first, second = jnp.moveaxis(jax.vmap(jax.random.split)(ray.key), 0, 1)
 
-    def ask(t: Array):
+    def ask(query: Callable, s: Array, edges: Array):
+        t = distances(near, far, s)
         points = ray.origin[:, None] + t[..., None] * ray.direction[:, None]
-        return points, query(points, jnp.broadcast_to(ray.direction[:, None], points.shape))
+        seen = query(points, jnp.broadcast_to(ray.direction[:, None], points.shape))
+        return t, jnp.diff(distances(near, far, edges)), points, seen
 
-    t, delta = jax.vmap(lambda a, b, key: quadrature.stratified(a, b, proposals or samples, key))(near, far, first)
-    if proposals:
-        mass = jax.lax.stop_gradient(quadrature.weights(ask(t)[1].density, delta))
-        t, delta = jax.vmap(lambda *args: _concentrate(*args, samples))(near, far, mass, second)
-    points, seen = ask(t)
+    s, edges = _each(lambda key: quadrature.stratified(place.proposals or place.samples, key), first, len(near))
+    extras = {}
+    if place.proposals:
+        _, delta, _, seen = ask(place.proposer or query, s, edges)
+        mass = quadrature.weights(seen.density, delta)
+        if place.proposer:
+            extras["coarse"] = jnp.einsum("rn,rnc->rc", mass, seen.color)
+            extras["coarse_opacity"] = quadrature.opacity(seen.density, delta)
+        edges = jax.vmap(lambda mass, key: _concentrate(mass, place.samples, key))(jax.lax.stop_gradient(mass), second)
+        s = 0.5 * (edges[:, 1:] + edges[:, :-1])
+    t, delta, points, seen = ask(query, s, edges)
     color = seen.color
     if ray.light is not None:
         color = shade(color, seen.normal, points, jax.tree.map(lambda leaf: leaf[:, None], ray.light))
-    span = jnp.where(far > near, far - near, 1.0)
-    return jax.vmap(_integrate)(ray.direction, t, delta, span, seen.density, color, seen.normal)
+    weights = quadrature.weights(seen.density, delta)
+    if place.proposer:
+        extras["interlevel"] = regularise.interlevel_along(weights, jax.vmap(quadrature.mass_around)(mass, edges))
+    extras["distortion"] = regularise.distortion_along(weights, s, jnp.diff(edges))
+    opacity = quadrature.opacity(seen.density, delta)
+    out = jax.vmap(_integrate)(ray.direction, weights, opacity, t, color, seen.normal)
+    return out.replace(extras=out.extras | extras)
 
 
-def _concentrate(near: Array, far: Array, mass: Array, key: Array | None, samples: int) -> tuple[Array, Array]:
-    """Bins of one ray, narrow where `mass` (over equal bins of [near, far]) is: their middles and lengths."""
-    coarse = near + (far - near) * jnp.linspace(0.0, 1.0, mass.shape[-1] + 1, dtype=near.dtype)
+def _each(function: Callable, keys: Array | None, count: int) -> tuple[Array, ...]:
+    """function(key) of every ray; without keys the same for all."""
+    if keys is not None:
+        return jax.vmap(function)(keys)
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), function(None))
+
+
+def _concentrate(mass: Array, samples: int, key: Array | None) -> Array:
+    """Edges of bins of [0, 1] for one ray, narrow where `mass` (of equal bins) is."""
+    coarse = jnp.linspace(0.0, 1.0, mass.shape[-1] + 1)
     blurred = jnp.maximum(jnp.maximum(mass, jnp.roll(mass, 1).at[0].set(0)), jnp.roll(mass, -1).at[-1].set(0))
     inner = quadrature.resample(coarse, blurred, samples - 1, key)
-    edges = jnp.concatenate([near[None], inner, far[None]])
-    return 0.5 * (edges[1:] + edges[:-1]), jnp.diff(edges)
+    return jnp.concatenate([jnp.zeros(1), inner, jnp.ones(1)])
 
 
 def _integrate(
-    direction: Array, t: Array, delta: Array, span: Array, density: Array, color: Array, normal: Array | None
+    direction: Array, weights: Array, opacity: Array, t: Array, color: Array, normal: Array | None
 ) -> Render:
-    """One ray: t, delta, density [n], color [n, 3] -> scalars and vectors."""
-    weights = quadrature.weights(density, delta)
-    extras = {"distortion": regularise.distortion_along(weights, t / span, delta / span)}
-    if normal is not None:
-        extras["orientation"] = regularise.orientation_along(weights, normal, direction)
+    """One ray: weights, t [n], color [n, 3] -> scalars and vectors."""
+    extras = {} if normal is None else {"orientation": regularise.orientation_along(weights, normal, direction)}
     return Render(
         rgb=weights @ color,
-        opacity=quadrature.opacity(density, delta),
+        opacity=opacity,
         depth=weights @ t,
         normal=jnp.zeros(3, color.dtype) if normal is None else weights @ normal,
         extras=extras,

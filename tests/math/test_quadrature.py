@@ -11,13 +11,26 @@ from jax3d.math import quadrature
 
 @pytest.mark.parametrize("key", [None, 3])
 def test_stratified_samples_lie_one_in_each_bin(key):
-    near, far = jnp.array([0.5, 2.0]), jnp.array([1.5, 4.0])
-    t, delta = quadrature.stratified(near, far, 16, None if key is None else jax.random.key(key))
-    position = (t - near[:, None]) / (far - near)[:, None] * 16
-    chex.assert_trees_all_equal(jnp.floor(position), jnp.broadcast_to(jnp.arange(16.0), (2, 16)))
-    chex.assert_trees_all_close(delta.sum(axis=-1), far - near, rtol=1e-6)
-    within = position - jnp.floor(position)
+    s, edges = quadrature.stratified(16, None if key is None else jax.random.key(key))
+    chex.assert_trees_all_equal(jnp.floor(16 * s), jnp.arange(16.0))
+    chex.assert_trees_all_close(edges, jnp.arange(17) / 16)
+    within = 16 * s - jnp.floor(16 * s)
     assert jnp.allclose(within, 0.5, atol=1e-4) if key is None else within.std() > 0.2
+
+
+def test_spacings_go_from_near_to_far():
+    s = jnp.linspace(0.0, 1.0, 5)
+    near, far = jnp.float32(0.5), jnp.float32(8.0)
+    chex.assert_trees_all_close(quadrature.evenly(near, far, s), jnp.linspace(0.5, 8.0, 5))
+    chex.assert_trees_all_close(1 / quadrature.by_disparity(near, far, s), jnp.linspace(2.0, 0.125, 5), rtol=1e-5)
+    missed = quadrature.by_disparity(jnp.float32(0.0), jnp.float32(0.0), s)  # near = far = 0: a ray that misses
+    chex.assert_tree_all_finite(missed)
+
+
+def test_mass_around_bounds_what_an_interval_can_hold():
+    mass = jnp.array([0.1, 0.4, 0.2, 0.0])
+    edges = jnp.array([0.0, 0.25, 0.3, 0.45, 0.6, 1.0])
+    chex.assert_trees_all_close(quadrature.mass_around(mass, edges), jnp.array([0.1, 0.4, 0.4, 0.6, 0.2]), atol=1e-6)
 
 
 def test_weights_match_a_loop_and_leave_the_residual():
@@ -40,7 +53,7 @@ def test_weights_match_a_loop_and_leave_the_residual():
 
 def test_homogeneous_slab_is_exact_for_any_number_of_samples():
     for count in (1, 7, 64):
-        _, delta = quadrature.stratified(jnp.float32(0.3), jnp.float32(2.3), count, jax.random.key(0))
+        delta = 2.0 * jnp.diff(quadrature.stratified(count, jax.random.key(0))[1])
         opacity = quadrature.opacity(jnp.full(count, 0.7), delta)
         chex.assert_trees_all_close(opacity, 1 - jnp.exp(-1.4), rtol=1e-6)
 
