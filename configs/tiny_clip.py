@@ -17,6 +17,7 @@ import numpy as np
 from jax3d.data.batches import shuffled
 from jax3d.data.captioned import Pictures
 from jax3d.data.procedural import Spec, named, vocabulary
+from jax3d.math.pixels import recolor, reshape
 from jax3d.methods.contrastive import Contrastive
 from jax3d.nn.clip_config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from jax3d.prior.clip import CLIPScore, load, save
@@ -27,6 +28,10 @@ from jax3d.types import Task
 
 TOKENS = 32
 VOCABULARY = 1024  # at most; every word of the world becomes one token
+
+
+def _kept(image, keys):
+    return image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +73,18 @@ class TinyCLIP:
         tokenizer = self._tokenizer()
         pictures = self.pictures.load()
         specs = [Spec(**json.loads(spec)) for spec in pictures["spec"]]
+        whole = [caption.split(", ")[0] for caption in pictures["caption"]]
         captions = [
-            [caption.split(", ")[0] for caption in pictures["caption"]],
-            [named(spec.color, spec.category) for spec in specs],
-            [named(spec.category) for spec in specs],
-            [named(spec.color) for spec in specs],
+            (whole, _kept),
+            ([named(spec.color, spec.category) for spec in specs], _kept),
+            ([named(spec.category) for spec in specs], recolor),
+            ([named(spec.color) for spec in specs], reshape),
         ]
-        ids = np.stack([tokenize(tokenizer, texts, TOKENS) for texts in captions], axis=1)
+        ids = np.stack([tokenize(tokenizer, texts, TOKENS) for texts, _ in captions], axis=1)
         arrays = {"rgba": pictures["rgba"], "ids": ids}
         method = dataclasses.replace(self.method, text=sized(self.method.text, tokenizer))
-        task = method.task(shuffled(arrays, self.method.batch_size, seed=3))
+        changes = [change for _, change in captions]
+        task = method.task(shuffled(arrays, self.method.batch_size, seed=3), changes)
         if not self.warm:
             return task
         start = load(self.out).params

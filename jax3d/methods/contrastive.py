@@ -5,12 +5,14 @@
 where the target of a row is uniform over all pictures that carry the same caption: in a small world captions repeat
 within a batch, and a repeated caption is no negative. Negatives come from the examples of one device.
 
-A picture has several captions, from "a red chair with green legs" to "a chair", and the steps take them in turn: asked
-only for whole captions, the model takes a chair with red legs for a red chair, and knows few pairs it has not seen.
+A picture has several captions, from "a red chair with green legs" to "a chair" and "a red", and the steps take them in
+turn: asked only for whole captions, the model takes a chair with red legs for a red chair. With each goes a change of
+the picture that leaves the caption true (any colours for "a chair", any shape for "a red"), so that a pair of shape and
+colour which never occurs in training is no surprise.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +24,9 @@ from jax3d.math.pixels import disturb, over_random_background
 from jax3d.math.random import split_each
 from jax3d.nn.clip import CLIP
 from jax3d.nn.clip_config import CLIPTextConfig, CLIPVisionConfig
-from jax3d.types import Task
+from jax3d.types import Array, Task
+
+Change = Callable[[Array, Array], Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +45,11 @@ class Contrastive:
     steps: int = 3000
     """Length of the cosine decay; the trainer runs as many."""
 
-    def task(self, batches: Callable[[int], Any]) -> Task:
-        """A task; batches hold `rgba` uint8 [b, s, s, 4], straight alpha; captions' tokens `ids` [b, captions, n]."""
+    def task(self, batches: Callable[[int], Any], changes: Sequence[Change]) -> Task:
+        """A task; batches hold `rgba` uint8 [b, s, s, 4], straight alpha, and tokens `ids` [b, captions, n].
+
+        `changes`, one a caption, alter the pictures (a key each) where that caption is asked for.
+        """
         network = CLIP(self.text, self.vision, self.projection_dim)
         size = self.vision.image_size
 
@@ -51,11 +58,12 @@ class Contrastive:
             return network.init(key, ids, jnp.zeros((1, size, size, 3)))["params"]
 
         def loss(params, frozen, batch, keys, step):
-            k_background, k_disturb, k_mirror = split_each(keys, 3)
+            k_background, k_disturb, k_mirror, k_change = split_each(keys, 4)
             image = disturb(over_random_background(batch["rgba"], k_background), k_disturb)
             mirror = jax.vmap(jax.random.bernoulli)(k_mirror)[:, None, None, None]
             image = jnp.where(mirror, image[:, :, ::-1], image)
-            ids = batch["ids"][:, step % batch["ids"].shape[1]]
+            turn = step % len(changes)
+            image, ids = jax.lax.switch(turn, changes, image, k_change), batch["ids"][:, turn]
             pixels = (image - jnp.array(self.mean)) / jnp.array(self.std)
             text, picture = (
                 network.apply({"params": params}, ids, method="text_features"),
