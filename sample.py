@@ -1,5 +1,7 @@
 """Make a 3D asset: python sample.py [CONFIG] --prompt "a red chair" [options] [field overrides].
 
+    python sample.py nerf --from DIR                                 renders what train.py nerf has made
+
 CONFIG is a name under configs/ (dreamfusion by default) or a path to such a file; --help lists its fields. The folder
 of a run holds the asset, turntable.mp4, preview.png, metrics.json, and config.json with the command that repeats it.
 """
@@ -10,13 +12,17 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 
 from jax3d import cli
 from jax3d.api import Export, check_input, estimate, generate
 from jax3d.io.atomic import replacing
 from jax3d.io.image import contact_sheet, enlarge, write_image
+from jax3d.methods.dreamfusion import DreamFusion
+from jax3d.reconstruction import fly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +43,22 @@ class Options:
     """Steps between pictures of the scene from four sides, in progress/."""
     dry_run: bool = False
     """Only print the resolved config, the number of parameters, and an estimate of memory and time."""
+    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Make nothing: render the radiance field that train.py nerf left in this folder."""
+    path: Path | None = None
+    """With --from: a transforms.json of the cameras to render; otherwise once around."""
 
 
 def main(argv: list[str]) -> None:
     """Generate, and leave everything in one folder."""
     options, config, name = cli.parse(Options, "dreamfusion", argv, needs="scene")
+    if options.source is not None:
+        out = options.out or options.source / "flight"
+        fly(config.scene, options.source, options.path, out)
+        print(f"wrote {out}: frames/ and path.mp4", file=sys.stderr)
+        return
+    if not isinstance(config, DreamFusion):
+        raise ValueError(f"{name} is trained on pictures: python train.py {name}; then give its folder with --from.")
     check_input(options.prompt, options.image)
     if options.dry_run:
         print(estimate(options.prompt, method=config))

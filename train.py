@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     workdir = options.workdir or Path("runs") / Path(name).stem
     state = train(config.task(), config.train, workdir, about={"config": dataclasses.replace(config, train=None)})
     if int(state.step) == config.train.steps:
-        config.finish(state)
+        config.finish(state, workdir)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class TinyCLIP:
         start = load(self.out).params
         return task._replace(init=lambda key: start)
 
-    def finish(self, state: State) -> None:
+    def finish(self, state: State, workdir: Path) -> None:
         """Write the folder in float16."""
         method, tokenizer = self.method, self._tokenizer()
         config = CLIPConfig(sized(method.text, tokenizer), method.vision, method.projection_dim)

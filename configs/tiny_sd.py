@@ -83,7 +83,7 @@ class TinySD:
         start = load(self.out).params
         return task._replace(init=lambda key: {name: start[name] for name in ("unet", "text_encoder")})
 
-    def finish(self, state: State) -> None:
+    def finish(self, state: State, workdir: Path) -> None:
         """Write the pipeline folder in float16."""
         vae, vae_params = self._vae()
         tokenizer = self._tokenizer()

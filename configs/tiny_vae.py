@@ -59,7 +59,7 @@ class TinyVAE:
         _, start = read_network(VAEConfig, vae_form, self.out / "vae", UNET_STEM, dict, jnp.float32)
         return task._replace(init=lambda key: start)
 
-    def finish(self, state: State) -> None:
+    def finish(self, state: State, workdir: Path) -> None:
         """Measure the latents' spread, so that scaled latents have unit variance, and write the folder."""
         network = VAE(self.method.vae)
         rgba = self.pictures.load()["rgba"][:256]

@@ -5,7 +5,7 @@ jax3d.generate("a red chair").save("outputs/chair")
 
 from typing import Any
 
-__all__ = ["Asset", "DreamFusion", "estimate", "generate"]
+__all__ = ["Asset", "DreamFusion", "Reconstruct", "estimate", "generate", "reconstruct"]
 __version__ = "0.1.0"
 
 
@@ -13,6 +13,6 @@ def __getattr__(name: str) -> Any:
     """The face is loaded when it is looked at: importing jax3d.math alone stays quick."""
     if name not in __all__:
         raise AttributeError(f"module 'jax3d' has no attribute '{name}'; it has {', '.join(__all__)}.")
-    from jax3d import api
+    from jax3d import api, reconstruction
 
-    return getattr(api, name)
+    return getattr(reconstruction if name.lower() == "reconstruct" else api, name)

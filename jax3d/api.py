@@ -31,6 +31,7 @@ from jax3d.types import Mesh, Params, Points, Scene
 Export = Literal["mesh", "point_cloud", "nerf"]
 Views = Callable[[int, np.ndarray, dict[str, float]], None]
 SIDES = 4
+WEIGHTS = "nerf.safetensors"
 LEAST_OPACITY, EMPTY_AFTER = 2e-3, 0.2
 
 
@@ -56,16 +57,20 @@ class Asset:
         if self.mesh is not None:
             save_mesh(self.mesh, folder / "mesh.glb")
             save_mesh(self.mesh, folder / "mesh.ply")
-        elif self.points is not None:
+        if self.points is not None:
             save_points(self.points, folder / "points.ply")
-        else:
-            leaves = jax.tree_util.tree_leaves_with_path(self.params)
-            flat = {".".join(str(key.key) for key in path): np.asarray(leaf) for path, leaf in leaves}
-            write_weights(folder / "nerf.safetensors", flat)
+        if self.mesh is None and self.points is None:
+            write_weights(folder / WEIGHTS, named(self.params))
         pictures = self.render(turntable(frames), size)
         write_image(contact_sheet(pictures[:: max(frames // 8, 1)], 4), folder / "preview.png")
         write_video(pictures, folder / "turntable.mp4", 20)
         write_json(folder / "metrics.json", self.metrics)
+
+
+def named(params: Params) -> dict[str, Any]:
+    """A tree's leaves under their dotted paths: what stands in nerf.safetensors."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
 
 
 def generate(

@@ -25,7 +25,7 @@ from jax3d.math.camera import Rays
 from jax3d.math.random import uniform_each
 from jax3d.math.select import true_positions
 from jax3d.render.shade import Light, shade
-from jax3d.render.volume import Box
+from jax3d.render.volume import Box, Bundle, in_blocks
 from jax3d.types import Render
 
 
@@ -86,45 +86,43 @@ def render_packed(
     *,
     keys: Array | None = None,
     light: Light | None = None,
+    chunk: int = 16384,
 ) -> Render:
     """Render rays of any leading shape, in as many rounds as the budget needs; arguments as in volume.render_rays."""
-    batch = rays.directions.shape[:-1]
-    rays, keys, light = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), (rays, keys, light))
-    t, wanted = _candidates(rays, occupied, plan, keys)
-
-    def one_round(state):
-        waiting, total = state
-        sums, done, _ = _round(query, rays, t, wanted, waiting, plan, light)
-        return waiting & ~done, jnp.where(done[:, None], sums, total)
-
-    waiting = jnp.ones(t.shape[0], bool)
-    shape = jax.eval_shape(lambda: _round(query, rays, t, wanted, waiting, plan, light)[0])
-    start = waiting, jnp.zeros(shape.shape, shape.dtype)
-    _, total = jax.lax.while_loop(lambda state: jnp.any(state[0]), one_round, start)
-    return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), _picture(total))
+    return in_blocks(lambda block: _in_rounds(query, block, occupied, plan), rays, keys, light, chunk)
 
 
 def render_some(
-    query: Callable,
-    rays: Rays,
-    occupied: Bool[Array, "r r r"],
-    plan: Occupancy,
-    *,
-    keys: Array | None = None,
-    light: Light | None = None,
+    query: Callable, rays: Rays, occupied: Bool[Array, "r r r"], plan: Occupancy, *, keys: Array | None = None
 ) -> tuple[Render, Bool[Array, " n"], Float[Array, ""]]:
     """One round of n rays: the picture, which rays are in it (the others are 0), and samples wanted over the budget."""
-    t, wanted = _candidates(rays, occupied, plan, keys)
-    sums, done, demand = _round(query, rays, t, wanted, jnp.ones(t.shape[0], bool), plan, light)
+    block = Bundle(rays.origins, rays.directions, keys, None)
+    t, wanted = _candidates(block, occupied, plan)
+    sums, done, demand = _round(query, block, t, wanted, jnp.ones(t.shape[0], bool), plan)
     return _picture(sums), done, demand
 
 
-def _candidates(rays: Rays, occupied: Array, plan: Occupancy, keys: Array | None) -> tuple[Array, Array]:
+def _in_rounds(query: Callable, block: Bundle, occupied: Array, plan: Occupancy) -> Render:
+    t, wanted = _candidates(block, occupied, plan)
+
+    def one_round(state):
+        waiting, total = state
+        sums, done, _ = _round(query, block, t, wanted, waiting, plan)
+        return waiting & ~done, jnp.where(done[:, None], sums, total)
+
+    waiting = jnp.ones(t.shape[0], bool)
+    shape = jax.eval_shape(lambda: _round(query, block, t, wanted, waiting, plan)[0])
+    start = waiting, jnp.zeros(shape.shape, shape.dtype)
+    _, total = jax.lax.while_loop(lambda state: jnp.any(state[0]), one_round, start)
+    return _picture(total)
+
+
+def _candidates(block: Bundle, occupied: Array, plan: Occupancy) -> tuple[Array, Array]:
     """For each ray and step the distance of a sample [n, steps], and whether it lies in an occupied cell."""
-    near, far = jax.vmap(Box(plan.half))(rays.origins, rays.directions)
-    offset = 0.5 if keys is None else uniform_each(keys)
+    near, far = jax.vmap(Box(plan.half))(block.origin, block.direction)
+    offset = 0.5 if block.key is None else uniform_each(block.key)
     t = near[:, None] + plan.step * (jnp.arange(plan.steps) + jnp.broadcast_to(offset, near.shape)[:, None])
-    points = rays.origins[:, None] + t[..., None] * rays.directions[:, None]
+    points = block.origin[:, None] + t[..., None] * block.direction[:, None]
     size = occupied.shape[0]
     cell = jnp.clip(((points / plan.half + 1) * (0.5 * size)).astype(jnp.int32), 0, size - 1)
     inside = (
@@ -136,7 +134,7 @@ def _candidates(rays: Rays, occupied: Array, plan: Occupancy, keys: Array | None
 
 
 def _round(
-    query: Callable, rays: Rays, t: Array, wanted: Array, waiting: Array, plan: Occupancy, light: Light | None
+    query: Callable, block: Bundle, t: Array, wanted: Array, waiting: Array, plan: Occupancy
 ) -> tuple[Array, Array, Array]:
     """Sums [n, 5 or 9] over the samples of the first waiting rays that fit, else 0; which these are; the demand."""
     count = jnp.where(waiting, jnp.sum(wanted, axis=-1), 0)
@@ -145,12 +143,12 @@ def _round(
     flat, filled = true_positions((wanted & done[:, None]).reshape(-1), plan.budget)
     filled = jnp.arange(plan.budget) < filled
     ray = flat // plan.steps
-    at, origin, direction = t.reshape(-1)[flat], rays.origins[ray], rays.directions[ray]
+    at, origin, direction = t.reshape(-1)[flat], block.origin[ray], block.direction[ray]
     points = jnp.where(filled[:, None], origin + at[:, None] * direction, 0.0)
     seen = query(points[:, None], direction[:, None])
     density, color, normal = jax.tree.map(lambda leaf: leaf[:, 0], (seen.density, seen.color, seen.normal))
-    if light is not None:
-        color = shade(color, normal, points, jax.tree.map(lambda leaf: leaf[ray], light))
+    if block.light is not None:
+        color = shade(color, normal, points, jax.tree.map(lambda leaf: leaf[ray], block.light))
 
     depth = jnp.where(filled, density * plan.step, 0.0)
     first = jnp.concatenate([jnp.ones(1, bool), ray[1:] != ray[:-1]])

@@ -81,7 +81,7 @@ def _nonempty(near: Array, far: Array) -> Interval:
     return jnp.where(hit, near, 0.0), jnp.where(hit, far, 0.0)
 
 
-class _Ray(NamedTuple):
+class Bundle(NamedTuple):
     """All that belongs to one ray, or with a leading axis to a block of them."""
 
     origin: Array
@@ -114,23 +114,29 @@ def render_rays(
             f"a ray needs samples >= 1 (>= 2 with proposals) in chunks of >= 1 rays, got samples={samples}, "
             f"proposals={proposals}, chunk={chunk}; 48 samples and a chunk of 16384 are a good start."
         )
-    batch = rays.directions.shape[:-1]
-    ray = _Ray(rays.origins, rays.directions, keys, light)
-    ray = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), ray)
     place = _Place(samples, region, spacing, proposals, proposer)
-    out = _in_blocks(lambda block: _block(query, block, place), ray, chunk)
-    return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), out)
+    return in_blocks(lambda block: _block(query, block, place), rays, keys, light, chunk)
 
 
-def _in_blocks(function: Callable, ray: _Ray, chunk: int) -> Render:
-    """function over at most `chunk` rays at a time; the last block repeats the last ray to be full."""
+def in_blocks(
+    function: Callable[[Bundle], Render], rays: Rays, keys: Array | None, light: Light | None, chunk: int
+) -> Render:
+    """function of flat bundles of at most `chunk` rays, for rays of any leading shape.
+
+    The last block repeats the last ray to be full.
+    """
+    batch = rays.directions.shape[:-1]
+    ray = Bundle(rays.origins, rays.directions, keys, light)
+    ray = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), ray)
     count = ray.origin.shape[0]
     if count <= chunk:
-        return function(ray)
-    blocks = -(-count // chunk)
-    index = jnp.minimum(jnp.arange(blocks * chunk), count - 1).reshape(blocks, chunk)
-    out = jax.lax.map(jax.checkpoint(lambda rows: function(jax.tree.map(lambda leaf: leaf[rows], ray))), index)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], out)
+        out = function(ray)
+    else:
+        blocks = -(-count // chunk)
+        index = jnp.minimum(jnp.arange(blocks * chunk), count - 1).reshape(blocks, chunk)
+        out = jax.lax.map(jax.checkpoint(lambda rows: function(jax.tree.map(lambda leaf: leaf[rows], ray))), index)
+        out = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], out)
+    return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), out)
 
 
 class _Place(NamedTuple):
@@ -143,7 +149,7 @@ class _Place(NamedTuple):
     proposer: Callable | None
 
 
-def _block(query: Callable, ray: _Ray, place: _Place) -> Render:
+def _block(query: Callable, ray: Bundle, place: _Place) -> Render:
     """Place samples on each ray, ask the field once for all of them, integrate each ray."""
     near, far = jax.vmap(place.region)(ray.origin, ray.direction)
     distances = jax.vmap(place.spacing)

@@ -114,7 +114,7 @@ class NeRF:
         query = lambda points, directions: self.query(params, points, directions, normals=normals)  # noqa: E731
         if self.occupancy is not None:
             occupied = self.occupancy.occupied(params["occupancy"])
-            return render_packed(query, rays, occupied, self.occupancy, keys=keys, light=light)
+            return render_packed(query, rays, occupied, self.occupancy, keys=keys, light=light, chunk=self.chunk)
         proposer = None
         if self.proposer is not None:
             proposer = lambda x, d: self._ask(self.proposer, params["proposer"], x, d, False)  # noqa: E731

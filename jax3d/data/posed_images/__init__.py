@@ -5,7 +5,7 @@ COLMAP's text models. Every picture becomes that of a pinhole camera, and every 
 interest in [-1, 1]^3.
 """
 
-from jax3d.data.posed_images.load import PosedImages, load
+from jax3d.data.posed_images.load import PosedImages, load, read_path
 from jax3d.data.posed_images.scan import Similarity
 
-__all__ = ["PosedImages", "Similarity", "load"]
+__all__ = ["PosedImages", "Similarity", "load", "read_path"]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from jax3d.data.posed_images import colmap, llff, transforms
 from jax3d.data.posed_images.pictures import read_view
-from jax3d.data.posed_images.scan import Scan, Similarity
+from jax3d.data.posed_images.scan import Scan, Similarity, View
 from jax3d.math.camera import Camera
 
 SPLITS = ("train", "val", "test", "all")
@@ -66,14 +66,35 @@ def load(
     if not len(rows):
         raise ValueError(f"the split {split!r} of {folder} holds none of its {len(scan.views)} pictures; try 'all'.")
     views = [scan.views[row] for row in rows]
-    camera = Camera(
+    camera = _cameras(views, similarity)
+    bounds = None if scan.bounds is None else (scale * scan.bounds[rows]).astype(np.float32)
+    names = tuple(Path(os.path.relpath(view.path, folder)).as_posix() for view in views)
+    return PosedImages(_read(scan, rows, downscale), camera, names, similarity, scan.unbounded, bounds)
+
+
+def read_path(path: str | Path, similarity: Similarity, *, size: int = 256) -> tuple[Camera, int, int]:
+    """Cameras [n] of a flight through a capture, and the height and width of their pictures.
+
+    The file is a transforms.json whose poses are in the capture's world (`PosedImages.similarity` makes it ours) and
+    whose frames need no pictures; without w and h they are `size` squared. ValueError as `load`, and for mixed sizes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is not there; give a transforms.json with the cameras of the flight.")
+    views = transforms.path_views(path, size)
+    sizes = {view.size or (size, size) for view in views}
+    if len(sizes) != 1:
+        raise ValueError(f"a flight needs frames of one size, {path} has {len(sizes)} sizes; mend its w and h.")
+    ((width, height),) = sizes
+    return _cameras(views, similarity), int(height), int(width)
+
+
+def _cameras(views: list[View], similarity: Similarity) -> Camera:
+    return Camera(
         jnp.asarray(similarity.place(np.stack([view.pose for view in views])), jnp.float32),
         jnp.array([view.lens.focal for view in views], jnp.float32),
         jnp.array([view.lens.centre for view in views], jnp.float32),
     )
-    bounds = None if scan.bounds is None else (scale * scan.bounds[rows]).astype(np.float32)
-    names = tuple(Path(os.path.relpath(view.path, folder)).as_posix() for view in views)
-    return PosedImages(_read(scan, rows, downscale), camera, names, similarity, scan.unbounded, bounds)
 
 
 def _scan(folder: Path, split: str, downscale: int) -> Scan:

@@ -63,12 +63,21 @@ def scan(folder: Path, split: str) -> Scan:
     return Scan(views, _similarity(tops[0], chosen[0]), unbounded, held_out)
 
 
+def path_views(path: Path, size: int) -> list[View]:
+    """The cameras of a file of this format that names no pictures: a flight. They see `size` squared unless it says."""
+    top = _parse(path, pictures=False)
+    entries = [_inherited(top, frame) for frame in top["frames"]]
+    return [
+        _view(Path(str(k)), path, {"file_path": f"frame {k}", **entry}, (size, size)) for k, entry in enumerate(entries)
+    ]
+
+
 def _size(picture: Path) -> tuple[float, float]:
     height, width, _ = read_image(picture).shape
     return float(width), float(height)
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path, pictures: bool = True) -> dict[str, Any]:
     try:
         top = json.loads(path.read_text())
     except (ValueError, OSError) as error:
@@ -77,7 +86,7 @@ def _parse(path: Path) -> dict[str, Any]:
     if not isinstance(frames, list):
         raise ValueError(f"{path} needs a list 'frames' of pictures with their poses and has none; add it.")
     for index, frame in enumerate(frames):
-        for key in ("file_path", "transform_matrix"):
+        for key in ("file_path", "transform_matrix")[not pictures :]:
             if not isinstance(frame, dict) or key not in frame:
                 raise ValueError(f"every frame of {path} needs {key!r}, which frame {index} lacks; add it.")
     return top

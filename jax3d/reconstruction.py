@@ -1,0 +1,139 @@
+"""From a folder of posed pictures to a radiance field and a report of it: joins the data, the method and the loop.
+
+asset = jax3d.reconstruct("captures/chair")
+asset.save("outputs/chair")
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from jax3d.api import WEIGHTS, Asset, named
+from jax3d.data.posed_images import PosedImages, Similarity, load, read_path
+from jax3d.io.image import contact_sheet, write_image, write_video
+from jax3d.io.weights import read_json, read_weights, write_weights
+from jax3d.math import metrics
+from jax3d.math.camera import Camera
+from jax3d.math.orbit import turntable
+from jax3d.methods.reconstruct import Reconstruct
+from jax3d.scene.nerf import NeRF
+from jax3d.train.loop import TrainConfig, train
+from jax3d.types import Params
+
+
+def reconstruct(
+    folder: str | Path,
+    *,
+    method: Reconstruct | None = None,
+    downscale: int = 1,
+    scene_scale: float | None = None,
+    seed: int = 0,
+    workdir: str | Path | None = None,
+    progress: bool = True,
+) -> Asset:
+    """A radiance field of the pictures in `folder` (the formats of data/posed_images), with its mesh.
+
+    It writes nothing unless `workdir` is given: then checkpoints, from which it resumes. ValueError, one sentence, for
+    pictures or poses that can't be used.
+    """
+    method, start = method or Reconstruct(), time.time()
+    data = load(folder, "train", downscale=downscale, scene_scale=scene_scale)
+    config = TrainConfig(steps=method.steps, seed=seed, progress=progress)
+    state = train(method.task(data.rgba, data.camera), config, workdir, about={"data": str(folder), "method": method})
+    params = state.averaged["scene"]
+    figures = {"data": str(folder), "steps": int(state.step), "seconds": round(time.time() - start, 1)}
+    return Asset(method.scene, params, method.scene.export(params), None, figures)
+
+
+def report(
+    scene: NeRF, params: Params, similarity: Similarity, test: PosedImages | None, folder: Path, points: int = 16384
+) -> dict[str, Any]:
+    """Write all that a trained field is good for into a folder, and return its figures.
+
+    test/NAME.png (truth, render and depth side by side) with PSNR and SSIM over white, nerf.safetensors, mesh.glb and
+    .ply, points.ply, turntable.mp4, preview.png and metrics.json.
+    """
+    figures: dict[str, Any] = {"similarity": {name: np.asarray(v).tolist() for name, v in similarity._asdict().items()}}
+    write_weights(folder / WEIGHTS, named(params))
+    if test is not None:
+        figures |= _test_views(scene, params, test, folder / "test")
+    Asset(scene, params, scene.export(params), scene.points(params, points), figures).save(folder)
+    return figures
+
+
+def _test_views(scene: NeRF, params: Params, test: PosedImages, folder: Path) -> dict[str, Any]:
+    height, width = test.rgba.shape[1:3]
+    look = viewer(scene, height, width)
+    rows = []
+    for k, name in enumerate(test.names):
+        rgba = test.rgba[k].astype(np.float32) / 255
+        truth = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+        image, depth = look(params, jax.tree.map(lambda leaf, k=k: leaf[k], test.camera))
+        rows.append({"name": name, "psnr": float(metrics.psnr(image, truth))})
+        if min(height, width) >= 2 * metrics.RADIUS + 1:
+            rows[-1]["ssim"] = float(metrics.ssim(image, truth))
+        sheet = contact_sheet(np.stack([truth, np.asarray(image), np.asarray(depth)]), 3)
+        write_image(sheet, folder / f"{Path(name).stem}.png")
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "name"}
+    print(f"{len(rows)} test views: " + ", ".join(f"{key} {value:.4g}" for key, value in mean.items()))
+    return mean | {"views": rows}
+
+
+def viewer(scene: NeRF, height: int, width: int) -> Callable[[Params, Camera], tuple[jax.Array, jax.Array]]:
+    """(params, camera) -> the picture over white and its depth as grey, near bright, both [h, w, 3]."""
+
+    @jax.jit
+    def look(params: Params, camera: Camera):
+        out = scene.render(params, camera, None, height=height, width=width)
+        image = jnp.clip(out.rgb + (1 - out.opacity)[..., None], 0.0, 1.0)
+        seen = out.opacity > 0.5
+        depth = out.depth / jnp.maximum(out.opacity, 1e-6)
+        near, far = jnp.min(jnp.where(seen, depth, jnp.inf)), jnp.max(jnp.where(seen, depth, -jnp.inf))
+        grey = jnp.where(seen, 1 - 0.9 * (depth - near) / jnp.maximum(far - near, 1e-6), 0.0)
+        return image, jnp.repeat(grey[..., None], 3, axis=-1)
+
+    return look
+
+
+def load_scene(scene: NeRF, folder: str | Path) -> Params:
+    """The weights that `report` left in a folder; ValueError where they are not this scene's."""
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise ValueError(f"{path} is not there; train first (python train.py nerf --data FOLDER --workdir {folder}).")
+    found = read_weights(path)
+    wanted = jax.eval_shape(scene.init, jax.random.key(0))
+    for name, leaf in named(wanted).items():
+        if name not in found or found[name].shape != leaf.shape:
+            there = f"has the shape {list(found[name].shape)}" if name in found else "is missing"
+            raise ValueError(
+                f"{path} is of another scene: {name} {there}, not {list(leaf.shape)}; give the config and the fields "
+                "that it was trained with."
+            )
+    leaves, tree = jax.tree.flatten(wanted)
+    return jax.tree.unflatten(tree, [jnp.asarray(found[name]) for name in named(wanted)])
+
+
+def fly(scene: NeRF, source: Path, path: Path | None, out: Path, *, size: int = 256, frames: int = 120) -> None:
+    """Render a trained scene along the cameras of a transforms.json in the capture's world, or once around.
+
+    Writes frames/00000.png ... and path.mp4.
+    """
+    params = load_scene(scene, source)
+    cameras, height, width = turntable(frames), size, size
+    if path is not None:
+        similarity = read_json(source / "metrics.json")["similarity"]
+        similarity = Similarity(**{name: np.asarray(value) for name, value in similarity.items()})
+        cameras, height, width = read_path(path, similarity, size=size)
+    look = viewer(scene, height, width)
+    pictures = []
+    for k in tqdm(range(len(cameras.focal)), "frames", unit="frame", delay=2):
+        image, _ = look(params, jax.tree.map(lambda leaf, k=k: leaf[k], cameras))
+        pictures.append(np.asarray(image))
+        write_image(pictures[-1], out / "frames" / f"{k:05d}.png")
+    write_video(np.stack(pictures), out / "path.mp4", 24)
