@@ -72,13 +72,13 @@ def _test_views(scene: NeRF, params: Params, test: PosedImages, folder: Path) ->
     look = viewer(scene, height, width)
     rows = []
     for k, name in enumerate(test.names):
-        rgba = test.rgba[k].astype(np.float32) / 255
+        rgba = jnp.asarray(test.rgba[k], jnp.float32) / 255
         truth = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
         image, depth = look(params, jax.tree.map(lambda leaf, k=k: leaf[k], test.camera))
         rows.append({"name": name, "psnr": float(metrics.psnr(image, truth))})
         if min(height, width) >= 2 * metrics.RADIUS + 1:
             rows[-1]["ssim"] = float(metrics.ssim(image, truth))
-        sheet = contact_sheet(np.stack([truth, np.asarray(image), np.asarray(depth)]), 3)
+        sheet = contact_sheet(jnp.stack([truth, image, depth]), 3)
         write_image(sheet, folder / f"{Path(name).stem}.png")
     mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "name"}
     print(f"{len(rows)} test views: " + ", ".join(f"{key} {value:.4g}" for key, value in mean.items()))

@@ -68,7 +68,8 @@ def path_views(path: Path, size: int) -> list[View]:
     top = _parse(path, pictures=False)
     entries = [_inherited(top, frame) for frame in top["frames"]]
     return [
-        _view(Path(str(k)), path, {"file_path": f"frame {k}", **entry}, (size, size)) for k, entry in enumerate(entries)
+        _view(Path(str(k)), path, {"file_path": f"frame {k}", **entry}, (float(size),) * 2)
+        for k, entry in enumerate(entries)
     ]
 
 
