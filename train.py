@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from jax3d import cli
-from jax3d.train.loop import train
+from jax3d.train.loop import FREE, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,9 @@ def main(argv: list[str]) -> None:
         sys.exit(0 if argv else 2)
     options, config, name = cli.parse(Options, "", argv, needs="train")
     workdir = options.workdir or Path("runs") / Path(name).stem
-    state = train(config.task(), config.train, workdir, about={"config": dataclasses.replace(config, train=None)})
+    about = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    about = {name: value for name, value in about.items() if name not in ("train", *FREE)}
+    state = train(config.task(), config.train, workdir, about={"config": about})
     if int(state.step) == config.train.steps:
         config.finish(state, workdir)
 

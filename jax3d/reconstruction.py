@@ -4,6 +4,7 @@ asset = jax3d.reconstruct("captures/chair")
 asset.save("outputs/chair")
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,56 @@ from jax3d.math.orbit import turntable
 from jax3d.methods.reconstruct import Reconstruct
 from jax3d.scene.nerf import NeRF
 from jax3d.train.loop import TrainConfig, train
-from jax3d.types import Params
+from jax3d.train.state import State
+from jax3d.types import Params, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Capture:
+    """What `train.py nerf` does: the pictures, the method, and the report at the end."""
+
+    data: Path | None = None
+    """Folder of the pictures and their cameras."""
+    downscale: int = 1
+    """Pictures are made smaller by this factor."""
+    scene_scale: float | None = None
+    """Length in our cube [-1, 1]^3 of the file's unit; None = what suits the format."""
+    test: str | None = "test"
+    """The split that is kept for testing; None = no test views."""
+    method: Reconstruct = Reconstruct()
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    seed: int = 0
+
+    @property
+    def train(self) -> TrainConfig:
+        """As long as the method's schedules."""
+        return TrainConfig(self.method.steps, self.seed, checkpoint_every=self.checkpoint_every)
+
+    @property
+    def scene(self) -> NeRF:
+        """What `sample.py nerf --from DIR` renders."""
+        return self.method.scene
+
+    def task(self) -> Task:
+        """The pictures of the training split."""
+        self._load(self.test)  # so that a mistake there shows before the work
+        data = self._load("train")
+        if data.unbounded and not self.scene.unbounded:
+            print("warning: this capture reaches beyond the cube of the scene; for all of it take nerf_unbounded.")
+        return self.method.task(data.rgba, data.camera)
+
+    def finish(self, state: State, workdir: Path) -> None:
+        """Test views, geometry and figures, in the run's own folder."""
+        test = self._load(self.test)
+        report(self.scene, state.averaged["scene"], self._load("train").similarity, test, workdir)
+
+    def _load(self, split: str | None) -> PosedImages | None:
+        if self.data is None:
+            raise ValueError("nerf needs a folder of posed pictures; give it with --data FOLDER.")
+        if split is None:
+            return None
+        return load(self.data, split, downscale=self.downscale, scene_scale=self.scene_scale)
 
 
 def reconstruct(
@@ -35,20 +85,18 @@ def reconstruct(
     scene_scale: float | None = None,
     seed: int = 0,
     workdir: str | Path | None = None,
-    progress: bool = True,
 ) -> Asset:
     """A radiance field of the pictures in `folder` (the formats of data/posed_images), with its mesh.
 
     It writes nothing unless `workdir` is given: then checkpoints, from which it resumes. ValueError, one sentence, for
     pictures or poses that can't be used.
     """
-    method, start = method or Reconstruct(), time.time()
-    data = load(folder, "train", downscale=downscale, scene_scale=scene_scale)
-    config = TrainConfig(steps=method.steps, seed=seed, progress=progress)
-    state = train(method.task(data.rgba, data.camera), config, workdir, about={"data": str(folder), "method": method})
+    start = time.time()
+    capture = Capture(Path(folder), downscale, scene_scale, None, method or Reconstruct(), seed=seed)
+    state = train(capture.task(), capture.train, workdir, about={"config": capture})
     params = state.averaged["scene"]
     figures = {"data": str(folder), "steps": int(state.step), "seconds": round(time.time() - start, 1)}
-    return Asset(method.scene, params, method.scene.export(params), None, figures)
+    return Asset(capture.scene, params, capture.scene.export(params), None, figures)
 
 
 def report(

@@ -50,7 +50,7 @@ def capture(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def asset(capture):
-    return jax3d.reconstruct(capture, method=SMALL, scene_scale=1.0, progress=False)
+    return jax3d.reconstruct(capture, method=SMALL, scene_scale=1.0)
 
 
 def test_new_views_look_like_the_pictures_and_the_report_holds_them(capture, asset, tmp_path):
