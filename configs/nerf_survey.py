@@ -2,8 +2,7 @@
 
     python train.py nerf_survey --data FOLDER [--workdir DIR]
 
-As in the paper but for the size of a batch and the coarse network, which is small here. Slow on CPUs; `nerf` is the fast
-one.
+As in the paper but for the size of a batch and the coarse network, which is small here. Slow on CPUs: for comparison.
 """
 
 from jax3d.math.ramp import ramp
