@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from jax3d.math import linalg
-from jax3d.math.camera import orbit
+from jax3d.math import linalg, quadrature
+from jax3d.math.camera import Rays, orbit
 from jax3d.nn.field import ConeBlob, FieldSample, Sky, Voxels
+from jax3d.render import volume
 from jax3d.render.shade import point_light
 from jax3d.scene import isosurface
 from jax3d.scene.nerf import NeRF
@@ -175,3 +176,25 @@ def test_a_scene_without_sky_says_so():
     scene = NeRF(field=Ball())
     with pytest.raises(ValueError, match=r"NeRF\(sky=Sky\(\)\)"):
         scene.backdrop({}, orbit(0.0, 0.0, 3.0, 0.7), height=2, width=2)
+
+
+def test_an_unbounded_scene_shows_what_lies_beyond_the_cube():
+    """A field that is dense in a ball of the contracted cube about y = (0.75, 0, 0), which is x = (2, 0, 0)."""
+
+    def bump(inside):
+        return 60 * (0.1 - jnp.linalg.norm(inside - jnp.array([0.75, 0.0, 0.0]), axis=-1))
+
+    scene = NeRF(
+        field=Voxels(resolution=32, bias=bump, noise=0.0),
+        samples=96,
+        region=volume.Shell(0.1, 20.0),
+        spacing=quadrature.by_disparity,
+        unbounded=True,
+    )
+    params = scene.init(jax.random.key(0))
+    rays = Rays(jnp.zeros((2, 3)), jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    out = jax.jit(lambda: scene.trace(params, rays, None, normals=True))()
+    front = 0.5 / (1 - 0.65)  # y = 0.65 is the ball's near side, at x = 1 / (2 (1 - y))
+    assert out.opacity[0] > 0.99 and out.opacity[1] < 0.05
+    assert front < out.depth[0] < 2.0
+    assert linalg.normalize(out.normal[0])[0] < -0.95  # faces the camera at the origin
