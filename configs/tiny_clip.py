@@ -17,7 +17,8 @@ import numpy as np
 from jax3d.data.batches import shuffled
 from jax3d.data.captioned import Pictures
 from jax3d.data.procedural import Spec, named, vocabulary
-from jax3d.math.pixels import recolor, reshape
+from jax3d.math.pixels import recolor, reshape, scramble
+from jax3d.math.random import split_each, uniform_each
 from jax3d.methods.contrastive import Contrastive
 from jax3d.nn.clip_config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from jax3d.prior.clip import CLIPScore, load, save
@@ -32,6 +33,12 @@ VOCABULARY = 1024  # at most; every word of the world becomes one token
 
 def _kept(image, keys):
     return image
+
+
+def _colors_alone(image, keys):
+    k_shape, k_tiles, k_which = split_each(keys, 3)
+    image = reshape(image, k_shape)
+    return jnp.where(uniform_each(k_which, (1, 1, 1)) < 0.5, scramble(image, k_tiles), image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +85,7 @@ class TinyCLIP:
             (whole, _kept),
             ([named(spec.color, spec.category) for spec in specs], _kept),
             ([named(spec.category) for spec in specs], recolor),
-            ([named(spec.color) for spec in specs], reshape),
+            ([named(spec.color) for spec in specs], _colors_alone),
         ]
         ids = np.stack([tokenize(tokenizer, texts, TOKENS) for texts, _ in captions], axis=1)
         arrays = {"rgba": pictures["rgba"], "ids": ids}
