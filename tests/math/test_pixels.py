@@ -31,11 +31,10 @@ def test_recoloring_is_a_symmetry_of_the_colour_cube():
 
 def test_scrambling_keeps_the_tiles_and_reshaping_the_colours():
     scrambled = jax.jit(lambda: pixels.scramble(IMAGES, KEYS, tile=4))()
-    tiles = (
-        lambda picture: {  # noqa: E731
-            np.asarray(picture[i : i + 4, j : j + 4]).tobytes() for i in (0, 4) for j in (0, 4, 8)
-        }
-    )
+
+    def tiles(picture):
+        return {np.asarray(picture[i : i + 4, j : j + 4]).tobytes() for i in (0, 4) for j in (0, 4, 8)}
+
     assert all(tiles(before) == tiles(after) for before, after in zip(IMAGES, scrambled, strict=True))
     assert jnp.any(scrambled != IMAGES)
     plain = jnp.broadcast_to(IMAGES[:, :1, :1], IMAGES.shape)
