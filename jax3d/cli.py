@@ -76,7 +76,7 @@ def parse(options: Callable[..., Options], default: str, argv: list[str], needs:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ValueError(_sentence(text.getvalue())) from None
+        raise ValueError(sentence(text.getvalue())) from None
     if unknown:
         raise ValueError(f"unknown option '{unknown[0]}'{_nearest_flag(unknown[0], options, config)}")
     return parsed.options, parsed.config, name
@@ -97,7 +97,7 @@ def _flags(source: Any, prefix: str = "") -> Iterator[str]:
             yield from _flags(value, name + ".")
 
 
-def _sentence(box: str) -> str:
+def sentence(box: str) -> str:
     """tyro's framed message as one line: its frame and its pointer to --help left out."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     words = " ".join(line for line in lines if line.strip("─ ") and "full helptext" not in line)

@@ -1,0 +1,192 @@
+"""How good a folder of generated shapes is, measured against a folder of real ones.
+
+    python -m jax3d.evaluate GENERATED REFERENCE [--points 2048] [--normalize] [--emd] [--out evaluation.json]
+
+Shapes are point clouds (.npz with `points` [p, 3] or [n, p, 3], .ply without faces) or meshes (.glb, .ply, .obj, .stl),
+which are sampled uniformly in area. Prints and writes 1-NNA (50 % is best), coverage (more is better) and the minimum
+matching distance (less is better), as `math.set_metrics` defines them, and how many of the generated meshes are closed,
+oriented and of one component. Two sets of 512 clouds of 2048 points take about eight minutes of one CPU core. --emd is
+slower: two sets of 100 clouds of 512 points take five minutes, of 2048 points hours.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from jaxtyping import Float
+from tqdm import tqdm
+
+from jax3d import cli
+from jax3d.io.atomic import replacing
+from jax3d.io.mesh import READABLE, load_mesh
+from jax3d.io.points import load_points
+from jax3d.math import set_metrics
+from jax3d.math.validity import Validity, validity
+from jax3d.types import Mesh
+
+SUFFIXES = (".npz", *READABLE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of jax3d.evaluate."""
+
+    generated: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="GENERATED")]]
+    """Folder of the shapes to judge."""
+    reference: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="REFERENCE")]]
+    """Folder of the shapes to judge them by, best as many."""
+    files: str = "*"
+    """Which files of the generated folder, such as "*/mesh.glb"."""
+    points: int = 2048
+    """Points of a shape: drawn from larger clouds, sampled from meshes."""
+    normalize: bool = False
+    """Move each shape's bounding box to the origin and scale its longest side to 2."""
+    emd: bool = False
+    """Also by the earth mover's distance."""
+    emd_points: int = 512
+    """Points of a shape there; at most 2048."""
+    seed: int = 0
+    """Of the points drawn."""
+    out: Path = Path("evaluation.json")
+    """File of the results."""
+
+
+def main(argv: list[str]) -> None:
+    """Read both folders, print a table and write it."""
+    options = _options(argv)
+    generated, found = read_shapes(options.generated, options.files, options.points, [options.seed, 0])
+    reference, _ = read_shapes(options.reference, "*", options.points, [options.seed, 1])
+    if options.normalize:
+        generated, reference = normalized(generated), normalized(reference)
+    if len(generated) != len(reference):
+        counts = f"{len(generated)} generated and {len(reference)} reference shapes"
+        print(f"note: {counts}; 1-NNA and coverage are fair between sets of one size", file=sys.stderr)
+    scores = {"chamfer": score(set_metrics.pairwise_chamfer, generated, reference)}
+    if options.emd:
+        fewer = (clouds[:, : options.emd_points] for clouds in (generated, reference))  # drawn in random order
+        scores["emd"] = score(set_metrics.pairwise_emd, *fewer)
+    print(f"{len(generated)} generated, {len(reference)} reference\n{'':8}{'1-NNA':>9}{'coverage':>11}{'MMD':>11}")
+    for name, row in scores.items():
+        print(f"{name:8}{row['1-nna']:>9.1%}{row['coverage']:>11.1%}{row['mmd']:>11.4g}")
+    shares = shares_of(found)
+    if found:
+        print(f"of {len(found)} meshes:", ", ".join(f"{share:.1%} {name}" for name, share in shares.items()))
+    about = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    record = {"options": about, "counts": [len(generated), len(reference)], **scores, "meshes": shares}
+    with replacing(options.out) as path:
+        path.write_text(json.dumps(record, indent=2, default=str) + "\n")
+
+
+def score(pairwise: Callable, generated: Float[np.ndarray, "n p 3"], reference: Float[np.ndarray, "m p 3"]) -> dict:
+    """1-NNA and coverage in [0, 1] and MMD of two sets of clouds, under a `set_metrics.pairwise_...` distance."""
+    watched = functools.partial(pairwise, watch=lambda done, total: tqdm(done, pairwise.__name__, total, disable=None))
+    across, within = watched(generated, reference), watched(reference)
+    distances = set_metrics.SetDistances(watched(generated), across, within)
+    return {
+        "1-nna": set_metrics.nearest_neighbor_accuracy(distances),
+        "coverage": set_metrics.coverage(across),
+        "mmd": set_metrics.minimum_matching_distance(across),
+    }
+
+
+def shares_of(found: list[Validity]) -> dict[str, float]:
+    """Shares of meshes that are closed, oriented, of one component, and all of these; empty without meshes."""
+    kinds = {
+        "closed": [mesh.closed for mesh in found],
+        "oriented": [mesh.oriented for mesh in found],
+        "of one component": [mesh.components == 1 for mesh in found],
+        "valid": [mesh.valid for mesh in found],
+    }
+    return {name: float(np.mean(values)) for name, values in kinds.items() if found}
+
+
+def read_shapes(
+    folder: Path, files: str, points: int, seed: list[int]
+) -> tuple[Float[np.ndarray, "n p 3"], list[Validity]]:
+    """Clouds of `points` points in random order of all shapes in a folder, and what its meshes are.
+
+    Raises ValueError for a folder without shapes, fewer than two of them, files that cannot be read and small clouds.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; give the path of one with shapes.")
+    paths = sorted(path for path in folder.glob(files) if path.suffix.lower() in SUFFIXES)
+    clouds, found = [], []
+    for index, path in enumerate(paths):
+        rng = np.random.default_rng([*seed, index])  # a shape's points do not depend on the shapes before it
+        if path.suffix.lower() == ".npz":
+            whole = read_npz(path)
+        elif path.suffix.lower() == ".ply" and not _has_faces(path):
+            whole = load_points(path).positions[None]
+        else:
+            mesh = load_mesh(path)
+            whole = sample_surface(mesh, points, rng)[None]
+            found.append(validity(mesh))
+        if points < 1 or whole.shape[1] < points:
+            raise ValueError(f"clouds must have --points {points} or more, {path} has {whole.shape[1]}; ask for fewer.")
+        clouds += [rng.permutation(cloud)[:points] for cloud in whole]
+    if len(clouds) < 2:
+        raise ValueError(f"sets need at least 2 shapes ({', '.join(SUFFIXES)}), {folder} has {len(clouds)}; add some.")
+    return np.stack(clouds).astype(np.float32), found
+
+
+def read_npz(path: Path) -> Float[np.ndarray, "n p 3"]:
+    """The array `points` [p, 3] or [n, p, 3] of a file. Raises ValueError where there is none."""
+    try:
+        with np.load(path) as arrays:
+            points = arrays["points"].astype(np.float32)
+    except Exception as error:  # zip, pickle and key errors alike
+        raise ValueError(f"{path} must hold an array `points` ({error}); write it with numpy.savez.") from None
+    if points.ndim not in (2, 3) or points.shape[-1] != 3:
+        raise ValueError(f"`points` must be [p, 3] or [n, p, 3], got {list(points.shape)} in {path}; reshape them.")
+    return points.reshape(-1, *points.shape[-2:])
+
+
+def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count 3"]:
+    """Points uniform in area on a mesh. Raises ValueError for one without area."""
+    a, b, c = np.moveaxis(mesh.vertices[mesh.faces].astype(np.float64), 1, 0)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
+    if not area.sum() > 0:
+        raise ValueError(f"a mesh needs triangles with an area to be sampled, its {len(area)} have none; leave it out.")
+    face = rng.choice(len(area), count, p=area / area.sum())
+    across, along = np.sqrt(rng.uniform(size=(count, 1))), rng.uniform(size=(count, 1))  # Osada et al. 2002, eq. 1
+    return (1 - across) * a[face] + across * (1 - along) * b[face] + across * along * c[face]
+
+
+def normalized(clouds: Float[np.ndarray, "n p 3"]) -> Float[np.ndarray, "n p 3"]:
+    """Each cloud with the centre of its bounding box in the origin and the box's longest side of length 2."""
+    low, high = clouds.min(axis=1, keepdims=True), clouds.max(axis=1, keepdims=True)
+    side = (high - low).max(axis=2, keepdims=True)
+    return (2 * clouds - low - high) / np.where(side > 0, side, 1)
+
+
+def _has_faces(path: Path) -> bool:
+    with path.open("rb") as file:
+        return re.search(rb"element face +[1-9]", file.read(1 << 14).split(b"end_header")[0]) is not None
+
+
+def _options(argv: list[str]) -> Options:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(Options, args=argv, prog="python -m jax3d.evaluate", description=__doc__)
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        if "Required options" in said.getvalue():
+            raise ValueError(
+                "two folders are needed: python -m jax3d.evaluate GENERATED REFERENCE [options]."
+            ) from None
+        raise ValueError(cli.sentence(said.getvalue())) from None
+
+
+if __name__ == "__main__":
+    cli.run(main)
