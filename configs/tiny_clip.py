@@ -2,9 +2,11 @@
 
     python train.py tiny_clip
 
-Writes jax3d/assets/tiny-clip, a transformers CLIPModel folder. Two CPU cores (AMD EPYC, 2.6 GHz): 20 min
-with another training beside it. The bundle is this run with `--warm` on top of 1,200 steps of Adam; what it
-recognises stands in docs/bundled_models.md.
+Writes jax3d/assets/tiny-clip, a transformers CLIPModel folder. Two CPU cores (AMD EPYC, 2.6 GHz): 2.3 steps a second
+alone. The bundle was not made by one such run but by rounds of `--warm`: 2,700 steps with whole captions, 2,400 with
+captions of four lengths, 1,600 with the changes of the pictures that go with them, the last two on 49,152 pictures. Each
+raised the share of held-out renders that it names right (84, 88, 94 %); two more rounds did not. What it recognises
+stands in docs/bundled_models.md.
 """
 
 import dataclasses
@@ -17,8 +19,7 @@ import numpy as np
 from jax3d.data.batches import shuffled
 from jax3d.data.captioned import Pictures
 from jax3d.data.procedural import Spec, named, vocabulary
-from jax3d.math.pixels import recolor, reshape, scramble
-from jax3d.math.random import split_each, uniform_each
+from jax3d.math.pixels import recolor, reshape
 from jax3d.methods.contrastive import Contrastive
 from jax3d.nn.clip_config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from jax3d.prior.clip import CLIPScore, load, save
@@ -33,12 +34,6 @@ VOCABULARY = 1024  # at most; every word of the world becomes one token
 
 def _kept(image, keys):
     return image
-
-
-def _colors_alone(image, keys):
-    k_shape, k_tiles, k_which = split_each(keys, 3)
-    image = reshape(image, k_shape)
-    return jnp.where(uniform_each(k_which, (1, 1, 1)) < 0.5, scramble(image, k_tiles), image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +80,7 @@ class TinyCLIP:
             (whole, _kept),
             ([named(spec.color, spec.category) for spec in specs], _kept),
             ([named(spec.category) for spec in specs], recolor),
-            ([named(spec.color) for spec in specs], _colors_alone),
+            ([named(spec.color) for spec in specs], reshape),
         ]
         ids = np.stack([tokenize(tokenizer, texts, TOKENS) for texts, _ in captions], axis=1)
         arrays = {"rgba": pictures["rgba"], "ids": ids}

@@ -1,6 +1,6 @@
 """Pictures with transparency: composing them over backgrounds, and the disturbances that make a recogniser robust.
 
-`disturb` keeps what a picture shows; `recolor` keeps its shapes alone; `reshape` and `scramble` keep its colours alone.
+`disturb` keeps what a picture shows; `recolor` keeps its shapes alone and `reshape` its colours alone.
 """
 
 import jax
@@ -55,21 +55,6 @@ def reshape(image: Float[Array, "b h w 3"], keys: Array) -> Float[Array, "b h w 
         where = middle + (where - middle) @ (turn @ axes @ (stretch[:, None] * axes.T)).T
         sample = lambda channel: map_coordinates(channel, (where[..., 0], where[..., 1]), 1, mode="nearest")  # noqa: E731
         return jnp.stack([sample(picture[..., c]) for c in range(3)], axis=-1)
-
-    return jax.vmap(one)(image, keys)
-
-
-def scramble(image: Float[Array, "b h w 3"], keys: Array, *, tile: int = 16) -> Float[Array, "b h w 3"]:
-    """Each picture cut into square tiles, which are put together in a random order."""
-    height, width = image.shape[1:3]
-    if height % tile or width % tile:
-        raise ValueError(f"pictures must be cut into whole tiles, are {height} x {width} for a tile of {tile}.")
-    rows, columns = height // tile, width // tile
-
-    def one(picture: Array, key: Array) -> Array:
-        tiles = picture.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2).reshape(rows * columns, tile, tile, 3)
-        tiles = jax.random.permutation(key, tiles).reshape(rows, columns, tile, tile, 3)
-        return tiles.swapaxes(1, 2).reshape(height, width, 3)
 
     return jax.vmap(one)(image, keys)
 
