@@ -5,7 +5,7 @@
 Writes jax3d/assets/tiny-clip, a transformers CLIPModel folder. Two CPU cores (AMD EPYC, 2.6 GHz): 2.3 steps a second
 alone. The bundle was not made by one such run but by rounds of `--warm`: 2,700 steps with whole captions, 2,400 with
 captions of four lengths, 1,600 with the changes of the pictures that go with them. Each raised the share of held-out
-renders that it names right (84, 88, 94 %); two more rounds did not. What it recognises stands in docs/bundled_models.md.
+renders that it names right (84, 88, 94 %); two more rounds did not. docs/bundled_models.md has the figures.
 """
 
 import dataclasses
