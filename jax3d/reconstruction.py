@@ -44,12 +44,13 @@ class Capture:
     method: Reconstruct = Reconstruct()
     checkpoint_every: int = 500
     """Steps between checkpoints."""
-    seed: int = 0
+    training_seed: int = 0
+    """Of the initial weights and of every draw."""
 
     @property
     def train(self) -> TrainConfig:
         """As long as the method's schedules."""
-        return TrainConfig(self.method.steps, self.seed, checkpoint_every=self.checkpoint_every)
+        return TrainConfig(self.method.steps, self.training_seed, checkpoint_every=self.checkpoint_every)
 
     @property
     def scene(self) -> NeRF:
@@ -92,7 +93,7 @@ def reconstruct(
     pictures or poses that can't be used.
     """
     start = time.time()
-    capture = Capture(Path(folder), downscale, scene_scale, None, method or Reconstruct(), seed=seed)
+    capture = Capture(Path(folder), downscale, scene_scale, None, method or Reconstruct(), training_seed=seed)
     state = train(capture.task(), capture.train, workdir, about={"config": capture})
     params = state.averaged["scene"]
     figures = {"data": str(folder), "steps": int(state.step), "seconds": round(time.time() - start, 1)}
