@@ -42,7 +42,7 @@ def median_step(step: Any, repeat: int) -> dict[str, float]:
     return {"first": round(seconds[0], 2), "median": round(median, 3), "rays_per_second": round(RAYS / median)}
 
 
-def survey_method(accumulate: int = 1) -> Any:
+def survey_method() -> Any:
     """The survey's network and sampling as a method of ours."""
     from jax3d.math.ramp import ramp
     from jax3d.methods.reconstruct import Reconstruct

@@ -30,6 +30,7 @@ from jax3d.io.atomic import replacing
 from jax3d.io.mesh import READABLE, load_mesh
 from jax3d.io.points import load_points
 from jax3d.math import set_metrics
+from jax3d.math.triangles import draw
 from jax3d.math.validity import Validity, validity
 from jax3d.types import Mesh
 
@@ -152,13 +153,9 @@ def read_npz(path: Path) -> Float[np.ndarray, "n p 3"]:
 
 def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count 3"]:
     """Points uniform in area on a mesh. Raises ValueError for one without area."""
-    a, b, c = np.moveaxis(mesh.vertices[mesh.faces].astype(np.float64), 1, 0)
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
-    if not area.sum() > 0:
-        raise ValueError(f"a mesh needs triangles with an area to be sampled, its {len(area)} have none; leave it out.")
-    face = rng.choice(len(area), count, p=area / area.sum())
-    across, along = np.sqrt(rng.uniform(size=(count, 1))), rng.uniform(size=(count, 1))  # Osada et al. 2002, eq. 1
-    return (1 - across) * a[face] + across * (1 - along) * b[face] + across * along * c[face]
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    face, weights = draw(corners, count, rng)
+    return np.einsum("nk,nkd->nd", weights, corners[face])
 
 
 def normalized(clouds: Float[np.ndarray, "n p 3"]) -> Float[np.ndarray, "n p 3"]:

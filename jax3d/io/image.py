@@ -17,8 +17,8 @@ from jax3d.io.atomic import replacing
 Pixels = np.ndarray | Array
 
 
-def read_image(path: str | Path) -> Float[np.ndarray, "h w c"]:
-    """Any image that Pillow opens, upright (EXIF orientation applied): [h, w, 4] with transparency, else [h, w, 3].
+def read_image(path: str | Path, *, upright: bool = True) -> Float[np.ndarray, "h w c"]:
+    """Any image that Pillow opens: [h, w, 4] with transparency, else [h, w, 3]; turned as its EXIF note says, or not.
 
     Grey, palette, CMYK and 16-bit images are converted; of an animation the first frame is taken. Raises ValueError
     when the file is missing, no image, or truncated.
@@ -27,7 +27,7 @@ def read_image(path: str | Path) -> Float[np.ndarray, "h w c"]:
         raise ValueError(f"{path} is not there; give the path of an image file.")
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
+            image = ImageOps.exif_transpose(opened) if upright else opened
             if image.mode.startswith("I;16") or image.mode == "I":
                 grey = np.asarray(image, np.float32)[..., None] / 65535
                 return np.repeat(np.clip(grey, 0, 1), 3, axis=-1)

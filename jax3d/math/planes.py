@@ -4,7 +4,6 @@
                  multiplied (K-Planes, arXiv 2301.10241) or concatenated
     VM           (P_xy l_z, P_xz l_y, P_yz l_x)(x): each plane times the line [3, r, c] across it; the 3 c products are
                  the components of TensoRF's vector-matrix factorisation (arXiv 2203.09517, eq. 4)
-    CP           l_x(x) l_y(y) l_z(z): c rank-one components (there, eq. 3)
 
 Memory is r^2 c and r c where a dense grid has r^3 c. The first axis of a plane is the earlier letter of its name. All
 interpolation is math/grid's, with its border rule and its gradients; second derivatives are autodiff's of those.
@@ -50,11 +49,6 @@ def vector_matrix(
 ) -> Float[Array, "... f"]:
     """The 3 c components of TensoRF's VM factorisation at points. lines[k] lies along axis k: x, y, z."""
     return concatenate(_on_planes(planes, points) * _on_lines(lines, points)[..., ACROSS, :])
-
-
-def canonical(lines: Float[Array, "3 n c"], points: Float[Array, "... 3"]) -> Float[Array, "... c"]:
-    """The c components of the CP factorisation at points. lines[k] lies along axis k: x, y, z."""
-    return multiply(_on_lines(lines, points))
 
 
 def _on_planes(planes: Array, points: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jax3d.math import camera as cameras
-from jax3d.math import linalg, quadrature
+from jax3d.math import linalg, quadrature, triangles
 from jax3d.math.camera import Camera, Rays
 from jax3d.math.contract import contract
 from jax3d.nn.field import FieldSample, Voxels
@@ -178,14 +178,11 @@ class NeRF:
     ) -> Points:
         """`count` points spread evenly over the area of the exported surface."""
         mesh = self.export(params, resolution=resolution, threshold=threshold)
-        rng = np.random.default_rng(seed)
-        corners = mesh.vertices[mesh.faces]
-        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
-        chosen = rng.choice(len(area), size=count, p=area / area.sum())
-        barycentric = rng.dirichlet((1.0, 1.0, 1.0), size=count).astype(np.float32)
+        face, weights = triangles.draw(mesh.vertices[mesh.faces], count, np.random.default_rng(seed))
+        weights = weights.astype(np.float32)
 
         def blend(values: np.ndarray) -> np.ndarray:
-            return np.einsum("nk,nkc->nc", barycentric, values[mesh.faces[chosen]])
+            return np.einsum("nk,nkc->nc", weights, values[mesh.faces[face]])
 
         normals = blend(mesh.normals)
         normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)

@@ -1,12 +1,11 @@
 """Triplanes and factorised grids: slow references, what each can represent exactly, gradients."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3d.math import grid, planes
+from jax3d.math import planes
 
 
 def arrays(resolution=5, channels=2, count=30):
@@ -62,12 +61,6 @@ def test_vm_multiplies_each_plane_by_the_line_across_it():
         for x, y, z in np.asarray(points, np.float64)
     ]
     np.testing.assert_allclose(planes.vector_matrix(flat, lines, points), expected, atol=1e-5)
-
-
-def test_a_rank_one_grid_is_its_canonical_factorisation():
-    _, lines, points = arrays()
-    dense = jnp.einsum("ic,jc,kc->ijkc", *lines)
-    chex.assert_trees_all_close(planes.canonical(lines, points), grid.interpolate(dense, points), atol=1e-5)
 
 
 def test_gradients_of_both_orders_match_finite_differences():

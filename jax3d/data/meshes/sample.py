@@ -1,27 +1,22 @@
 """Points drawn evenly from a painted surface, with the normals of their faces and the colours of their places.
 
-A triangle is drawn with probability proportional to its area, a point in it by folding the unit square at its
-diagonal: a + u (b - a) + v (c - a) with (u, v) replaced by (1 - u, 1 - v) where u + v > 1. The colour is that of the
-corners, weighted as the point is, or the texture's at the weighted coordinates: bilinear between texel centres,
-repeating (glTF 2.0, sec. 3.8.4; OBJ has v upwards too once trimesh has read it).
+The colour is that of the corners, weighted as the point is, or the texture's at the weighted coordinates: bilinear
+between texel centres, repeating (glTF 2.0, sec. 3.8.4; OBJ has v upwards too once trimesh has read it).
 """
 
 import numpy as np
 from jaxtyping import Float
 
 from jax3d.data.meshes.pieces import Pieces
-from jax3d.data.meshes.shape import twice_area
 from jax3d.data.meshes.surface import Surface
+from jax3d.math.triangles import draw
 from jax3d.types import Points
 
 
 def sample(surface: Surface, pieces: Pieces, count: int, rng: np.random.Generator) -> Points:
     """`count` points of the surface, uniform in the area of those of its pieces."""
-    area = twice_area(pieces.corners)
-    drawn = rng.choice(len(area), count, p=area / area.sum())
-    u, v = rng.random((2, count))
-    u, v = np.where(u + v > 1, (1 - u, 1 - v), (u, v))
-    positions = np.einsum("nk,nkd->nd", np.stack([1 - u - v, u, v], axis=-1), pieces.corners[drawn])
+    drawn, within = draw(pieces.corners, count, rng)
+    positions = np.einsum("nk,nkd->nd", within, pieces.corners[drawn])
     face = pieces.face[drawn]
     corners = surface.vertices[surface.faces[face]]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

@@ -13,14 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from jax3d.data.posed_images.scan import View
 from jax3d.data.posed_images.undistort import undistort
 from jax3d.io.image import read_image
-
-ORIENTATION = 0x0112
-"""The EXIF tag: 1 upright, 2 .. 4 flipped, 5 .. 8 flipped and transposed."""
 
 
 def read_view(view: View, shrunk: int, factor: int) -> UInt8[np.ndarray, "h w 4"]:
@@ -50,12 +46,10 @@ def shrink(image: Float[np.ndarray, "h w c"], factor: int, path: Path) -> Float[
 
 
 def _turned(view: View, shrunk: int) -> Float[np.ndarray, "h w c"]:
-    upright = read_image(view.path)
     if view.size is None:
-        return upright
-    with Image.open(view.path) as file:
-        orientation = file.getexif().get(ORIENTATION, 1)
-    for image in (_stored(upright, orientation), upright):
+        return read_image(view.path)
+    for upright in (False, True):
+        image = read_image(view.path, upright=upright)
         height, width = image.shape[:2]
         if abs(width - view.size[0] / shrunk) < 1 and abs(height - view.size[1] / shrunk) < 1:  # rounded up or down
             return image
@@ -63,9 +57,3 @@ def _turned(view: View, shrunk: int) -> Float[np.ndarray, "h w c"]:
         f"{view.path} has {width} x {height} pixels, but its camera is for {view.size[0]:g} x {view.size[1]:g}"
         f"{f' shrunk {shrunk} times' if shrunk > 1 else ''}; give the pictures that the cameras were made from."
     )
-
-
-def _stored(upright: Float[np.ndarray, "h w c"], orientation: int) -> Float[np.ndarray, "h2 w2 c"]:
-    rows, columns = (-1 if orientation in flipped else 1 for flipped in ((3, 4, 7, 8), (2, 3, 6, 7)))
-    image = upright[::rows, ::columns]
-    return image.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else image

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from skimage.measure import marching_cubes
 
 from jax3d.data.procedural.solid import Object, albedo, distance
+from jax3d.math.triangles import draw
 from jax3d.types import Mesh, Points
 
 EXTENT = 0.95
@@ -36,12 +37,8 @@ def points(obj: Object, count: int, rng: np.random.Generator, *, resolution: int
     """`count` points spread evenly over the surface, with colours and normals."""
     surface = mesh(obj, resolution)
     corners = surface.vertices[surface.faces]
-    edges = corners[:, 1:] - corners[:, :1]
-    area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=-1).astype(np.float64)
-    face = rng.choice(len(area), count, p=area / area.sum())
-    u, v = rng.random((2, count, 1)).astype(np.float32)
-    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    drawn = corners[face, 0] + u * edges[face, 0] + v * edges[face, 1]
+    face, weights = draw(corners, count, rng)
+    drawn = np.einsum("nk,nkd->nd", weights, corners[face]).astype(np.float32)
     positions, normals, colors = _settled(obj, drawn, 0.5 / resolution)
     return Points(positions, colors, normals)
 

@@ -1,0 +1,25 @@
+"""Points drawn evenly from triangles, on the host.
+
+A triangle (a, b, c) is drawn with probability proportional to its area, a point in it by folding the unit square at its
+diagonal: a + u (b - a) + v (c - a) with (u, v) replaced by (1 - u, 1 - v) where u + v > 1.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def draw(
+    corners: Float[np.ndarray, "f 3 3"], count: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
+    """The triangle of each of `count` points, uniform in area, and the weights of its three corners.
+
+    Raises ValueError where no triangle has an area.
+    """
+    edges = corners[:, 1:].astype(np.float64) - corners[:, :1]
+    area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=-1)
+    if not area.sum() > 0:
+        raise ValueError(f"a surface needs triangles with an area to draw points from, its {len(area)} have none.")
+    face = rng.choice(len(area), count, p=area / area.sum())
+    u, v = rng.random((2, count))
+    u, v = np.where(u + v > 1, (1 - u, 1 - v), (u, v))
+    return face, np.stack([1 - u - v, u, v], axis=-1)
