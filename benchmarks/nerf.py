@@ -243,6 +243,7 @@ def contestants() -> dict[str, Any]:
     """Every field and every sampler."""
     from jax3d.cli import load_config
     from jax3d.math import planes
+    from jax3d.math.hash_grid import HashLevels
     from jax3d.math.ramp import ramp
     from jax3d.nn.encoded_field import VM, EncodedField, HashGrid, Triplane
     from jax3d.nn.field import Haze, NeRFMLP, Voxels
@@ -250,8 +251,8 @@ def contestants() -> dict[str, Any]:
 
     default = load_config("nerf")[0].method
     encoded = lambda encoder: EncodedField(encoder=encoder, bias=Haze())  # noqa: E731
-    grid = encoded(HashGrid(levels=12, log2_size=16, finest=512))
-    small = encoded(HashGrid(levels=5, log2_size=14, finest=64))
+    grid = encoded(HashGrid(HashLevels(12, log2_size=16, finest=512)))
+    small = encoded(HashGrid(HashLevels(5, log2_size=14, finest=64)))
     plain = dataclasses.replace(default, rays=2048, scene=NeRF(field=grid, samples=48))
 
     def field(field, **changes):

@@ -7,6 +7,7 @@ FOLDER holds NeRF-synthetic's, instant-ngp's, LLFF's or COLMAP's files. DIR gets
 maps, mesh, points, turntable and figures.
 """
 
+from jax3d.math.hash_grid import HashLevels
 from jax3d.math.ramp import ramp
 from jax3d.methods.reconstruct import Reconstruct
 from jax3d.nn.encoded_field import EncodedField, HashGrid
@@ -18,7 +19,7 @@ from jax3d.scene.nerf import NeRF
 config = Capture(
     method=Reconstruct(
         scene=NeRF(
-            field=EncodedField(encoder=HashGrid(levels=12, log2_size=16, finest=512), bias=Haze()),
+            field=EncodedField(encoder=HashGrid(HashLevels(12, log2_size=16, finest=512)), bias=Haze()),
             occupancy=Occupancy(budget=2**16),
         ),
         rays=8192,

@@ -6,6 +6,7 @@ mip-NeRF 360's recipe (arXiv 2111.12077: contraction, proposals, distortion) wit
 FOLDER is a COLMAP, LLFF or instant-ngp capture. The mesh is of the cube [-1, 1]^3, where the cameras look.
 """
 
+from jax3d.math.hash_grid import HashLevels
 from jax3d.math.quadrature import by_disparity
 from jax3d.math.ramp import ramp
 from jax3d.methods.reconstruct import Reconstruct
@@ -18,10 +19,10 @@ from jax3d.scene.nerf import NeRF
 config = Capture(
     method=Reconstruct(
         scene=NeRF(
-            field=EncodedField(encoder=HashGrid(levels=14, log2_size=19, finest=2048), bias=Haze()),
+            field=EncodedField(encoder=HashGrid(HashLevels(14, log2_size=19, finest=2048)), bias=Haze()),
             samples=32,
             proposals=64,
-            proposer=EncodedField(encoder=HashGrid(levels=5, log2_size=17, finest=256), width=16, bias=Haze()),
+            proposer=EncodedField(encoder=HashGrid(HashLevels(5, log2_size=17, finest=256)), width=16, bias=Haze()),
             region=Shell(0.1, 100.0),
             spacing=by_disparity,
             unbounded=True,

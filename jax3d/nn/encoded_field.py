@@ -22,21 +22,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jax3d.math import encoding, hash_grid, planes
+from jax3d.math.hash_grid import HashLevels
 from jax3d.nn.field import ConeBlob, FieldSample, sample_with_normals, trunc_exp
 
 
 class HashGrid(nn.Module):
-    """A multiresolution hash encoding: levels * features numbers a point."""
+    """A multiresolution hash encoding: count * features numbers a point."""
 
-    levels: int = 16
-    features: int = 2
-    """Features a level."""
-    log2_size: int = 17
-    """A level has at most 2^log2_size rows."""
-    base: int = 16
-    """Cells along an axis at the coarsest level."""
-    finest: int = 1024
-    """The same at the finest."""
+    levels: HashLevels = HashLevels(log2_size=17, finest=1024)
     smoothstep: bool = False
     """Whether the slope is continuous across cells."""
     progress: Array | float | None = None
@@ -45,12 +38,13 @@ class HashGrid(nn.Module):
 
     @nn.compact
     def __call__(self, points: Float[Array, "... 3"]) -> Float[Array, "... f"]:
-        levels = hash_grid.HashLevels(self.levels, self.features, self.log2_size, self.base, self.finest)
+        levels = self.levels
         table = self.param("table", lambda key: jax.random.uniform(key, levels.shape, minval=-1e-4, maxval=1e-4))
         features = hash_grid.encode(table, points, levels, smoothstep=self.smoothstep)
         if self.progress is None:
             return features
-        return features * jnp.repeat(hash_grid.coarse_to_fine(self.progress, self.levels, self.first), self.features)
+        weights = hash_grid.coarse_to_fine(self.progress, levels.count, self.first)
+        return features * jnp.repeat(weights, levels.features)
 
 
 class Triplane(nn.Module):

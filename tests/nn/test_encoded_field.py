@@ -10,10 +10,11 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from jax3d.math import grid, linalg, planes
+from jax3d.math.hash_grid import HashLevels
 from jax3d.nn.encoded_field import VM, EncodedField, HashGrid, Triplane
 
 ENCODERS = {
-    "hash": HashGrid(levels=3, log2_size=8, base=3, finest=12, smoothstep=True),
+    "hash": HashGrid(HashLevels(3, log2_size=8, base=3, finest=12), smoothstep=True),
     "triplane": Triplane(resolution=6, channels=4, combine=planes.multiply, mean=1.0),
     "vm": VM(resolution=6, channels=3),
 }
@@ -105,7 +106,7 @@ def test_without_a_degree_the_colour_is_the_same_from_everywhere():
 
 
 def test_init_is_deterministic_small_and_shows_the_bias():
-    field = EncodedField(encoder=HashGrid(levels=4, log2_size=10))
+    field = EncodedField(encoder=HashGrid(HashLevels(4, log2_size=10)))
     init = jax.jit(lambda key: field.init(key, jnp.zeros((1, 3)))["params"])
     params, again = init(jax.random.key(0)), init(jax.random.key(0))
     chex.assert_trees_all_equal(params, again)
@@ -116,7 +117,7 @@ def test_init_is_deterministic_small_and_shows_the_bias():
 
 
 def test_a_traced_progress_lets_levels_in():
-    encoder = HashGrid(levels=3, log2_size=8, base=3, finest=12, first=1)
+    encoder = HashGrid(HashLevels(3, log2_size=8, base=3, finest=12), first=1)
     field, params = field_and_params(encoder)
     points = jax.random.uniform(jax.random.key(4), (20, 3), minval=-1, maxval=1)
 
