@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jax3d.api import WEIGHTS, Asset, named
+from jax3d.api import WEIGHTS, Asset, named, unnamed
 from jax3d.data.posed_images import PosedImages, Similarity, load, read_path
 from jax3d.io.image import contact_sheet, write_image, write_video
 from jax3d.io.weights import read_json, read_weights, write_weights
@@ -42,6 +42,8 @@ class Capture:
     test: str | None = "test"
     """The split that is kept for testing; None = no test views."""
     method: Reconstruct = Reconstruct()
+    accumulate: int = 1
+    """Parts that a step's rays are computed in; with large networks, parts that fit the cache are faster on CPUs."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     training_seed: int = 0
@@ -50,7 +52,12 @@ class Capture:
     @property
     def train(self) -> TrainConfig:
         """As long as the method's schedules."""
-        return TrainConfig(self.method.steps, self.training_seed, checkpoint_every=self.checkpoint_every)
+        return TrainConfig(
+            self.method.steps,
+            self.training_seed,
+            accumulate=self.accumulate,
+            checkpoint_every=self.checkpoint_every,
+        )
 
     @property
     def scene(self) -> NeRF:
@@ -155,17 +162,7 @@ def load_scene(scene: NeRF, folder: str | Path) -> Params:
     path = Path(folder) / WEIGHTS
     if not path.is_file():
         raise ValueError(f"{path} is not there; train first (python train.py nerf --data FOLDER --workdir {folder}).")
-    found = read_weights(path)
-    wanted = jax.eval_shape(scene.init, jax.random.key(0))
-    for name, leaf in named(wanted).items():
-        if name not in found or found[name].shape != leaf.shape:
-            there = f"has the shape {list(found[name].shape)}" if name in found else "is missing"
-            raise ValueError(
-                f"{path} is of another scene: {name} {there}, not {list(leaf.shape)}; give the config and the fields "
-                "that it was trained with."
-            )
-    leaves, tree = jax.tree.flatten(wanted)
-    return jax.tree.unflatten(tree, [jnp.asarray(found[name]) for name in named(wanted)])
+    return unnamed(read_weights(path), jax.eval_shape(scene.init, jax.random.key(0)), path)
 
 
 def fly(scene: NeRF, source: Path, path: Path | None, out: Path, *, size: int = 256, frames: int = 120) -> None:

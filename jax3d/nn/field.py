@@ -100,6 +100,8 @@ class NeRFMLP(nn.Module):
     """The (0-based) layer whose input has the encoded point appended."""
     point_frequencies: int = 10
     direction_frequencies: int = 4
+    activation: Callable[[Array], Array] = nn.relu
+    """Raw density -> density. The survey's relu stays dead once it is 0 everywhere; jax.nn.squareplus does not."""
 
     def setup(self):
         self.trunk = [_linear(self.width, f"pos_layers.{i}") for i in range(self.layers)]
@@ -113,7 +115,7 @@ class NeRFMLP(nn.Module):
         h = encoded
         for i, layer in enumerate(self.trunk):
             h = nn.relu(layer(jnp.concatenate([h, encoded], axis=-1) if i == self.skip else h))
-        return nn.relu(self.density_head(h))[..., 0], h
+        return self.activation(self.density_head(h))[..., 0], h
 
     def radiance(self, features: Float[Array, "... w"], directions: Array | None) -> Float[Array, "... 3"]:
         """Colour seen along `directions`; None = the direction 0, the same from everywhere."""

@@ -94,7 +94,7 @@ def shard(batch: Any, devices: Devices) -> Any:
     start = devices.index(local[0])
 
     def rows(x: Any) -> Any:
-        x = x.reshape(len(devices), -1, *x.shape[1:])
+        x = x.reshape(len(devices), len(x) // len(devices), *x.shape[1:])
         return x[start : start + len(local)]
 
     return jax.device_put(jax.tree.map(rows, batch), _sharding(local, PartitionSpec(AXIS)))
@@ -126,7 +126,7 @@ def make_step(
 
     def step(index: Any, state: State, frozen: Params, batch: Any, seed: Any) -> tuple[State, Metrics]:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(jax.random.key(seed), state.step), index)
-        micro = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), (batch, keys))
+        micro = jax.tree.map(lambda x: x.reshape(accumulate, len(x) // accumulate, *x.shape[1:]), (batch, keys))
         value = _mean_gradient(task, state, frozen, micro, precision)
         (loss, metrics), gradient = jax.lax.pmean(value, AXIS)
         state, figures = advance(state, loss, gradient, task.optimizer, clip_norm, ema_decay)

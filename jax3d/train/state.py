@@ -44,6 +44,7 @@ class State:
 
 def init(params: Params, optimizer: optax.GradientTransformation, ema: bool = False) -> State:
     """The state before the first step."""
+    params = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), params)  # weak types compile twice
     step, skipped, stuck = jnp.zeros((3,), jnp.int32)
     return State(step, params, optimizer.init(params), params if ema else None, skipped, stuck)
 
