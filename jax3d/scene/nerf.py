@@ -15,14 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jax3d.math import camera as cameras
-from jax3d.math import linalg, quadrature, triangles
+from jax3d.math import isosurface, linalg, quadrature, triangles
 from jax3d.math.camera import Camera, Rays
 from jax3d.math.contract import contract
 from jax3d.nn.field import FieldSample, Voxels
 from jax3d.render import volume
 from jax3d.render.packed import Occupancy, render_packed, render_some
 from jax3d.render.shade import Light
-from jax3d.scene import isosurface
 from jax3d.types import Key, Mesh, Params, Points, Render
 
 

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import trimesh
 from jaxtyping import Float
+from scipy import ndimage
 from skimage import measure
 
-from jax3d.math import grid, linalg
 from jax3d.types import Mesh
 
 EMPTY = 0.05  # a field is empty if no axis-parallel line is more opaque than this
@@ -87,6 +87,9 @@ def extract(
             "give threshold=None to choose it from the distribution."
         )
     padded = np.pad(density.astype(np.float32), 1, constant_values=min(low, level - (high - level)))
+    # A node at the level would be several vertices in one place, and dropping the flat faces between them leaves holes.
+    tiny = 1e-4 * (high - level)
+    padded = np.where(np.abs(padded - level) < tiny, level - tiny, padded)
     # "ascent" is what turns the faces outwards where matter is the high side (tested by the sign of a ball's volume).
     vertices, faces, _, _ = measure.marching_cubes(padded, level, gradient_direction="ascent", allow_degenerate=False)
     resolution = np.array(density.shape)
@@ -116,7 +119,21 @@ def decimate(mesh: Mesh, max_faces: int) -> Mesh:
     return Mesh(vertices.astype(np.float32), faces.astype(np.int32))
 
 
-def node_normals(density: Float[np.ndarray, "r r r"], points: Float[np.ndarray, "n 3"], half: float):
-    """Unit outward normals -grad density / |grad density| at points, by central differences: [n, 3] numpy."""
-    gradient = grid.interpolate(grid.central_differences(jnp.asarray(density)), jnp.asarray(points / half))
-    return np.asarray(linalg.normalize(-gradient))
+def node_values(
+    values: Float[np.ndarray, "r r r c"], points: Float[np.ndarray, "n 3"], half: float
+) -> Float[np.ndarray, "n c"]:
+    """Trilinear values at points; outside the cube those of its border.
+
+    On the host, for every mesh has another number of vertices and XLA would compile for each.
+    """
+    where = 0.5 * (points.T / half + 1) * (values.shape[0] - 1)
+    channels = np.moveaxis(values, -1, 0)
+    return np.stack([ndimage.map_coordinates(each, where, order=1, mode="nearest") for each in channels], axis=-1)
+
+
+def node_normals(
+    density: Float[np.ndarray, "r r r"], points: Float[np.ndarray, "n 3"], half: float
+) -> Float[np.ndarray, "n 3"]:
+    """Unit outward normals -grad density / |grad density| at points, by central differences; 0 where there is none."""
+    gradient = node_values(np.stack(np.gradient(density), axis=-1), points, half)
+    return -gradient / np.maximum(np.linalg.norm(gradient, axis=-1, keepdims=True), 1e-12)
