@@ -1,5 +1,6 @@
 """Make a 3D asset: python sample.py [CONFIG] --prompt "a red chair" [options] [field overrides].
 
+    python sample.py pointcloud --prompt "a red chair" --count 16    draws from a 3D-native model
     python sample.py nerf --from DIR                                 renders what train.py nerf has made
 
 CONFIG is a name under configs/ (dreamfusion by default) or a path to such a file; --help lists its fields. The folder
@@ -22,7 +23,8 @@ from jax3d.api import Export, check_input, estimate, generate
 from jax3d.io.atomic import replacing
 from jax3d.io.image import contact_sheet, enlarge, write_image
 from jax3d.methods.dreamfusion import DreamFusion
-from jax3d.reconstruction import fly
+from jax3d.native import Half, NativeModel, describe, write_shapes
+from jax3d.reconstruction import Capture, fly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,28 +47,55 @@ class Options:
     """Only print the resolved config, the number of parameters, and an estimate of memory and time."""
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Make nothing: render the radiance field that train.py nerf left in this folder."""
+    count: int = 1
+    """Shapes to draw from a 3D-native model."""
+    until: str | None = None
+    """With --count: the last shape's prompt; those before lie between it and --prompt."""
+    complete: Path | None = None
+    """A mesh file, half of which is kept while a 3D-native model makes the other."""
+    half: Half = "+x"
+    """The half of --complete that is kept, by the sign of a coordinate; objects face +x."""
     path: Path | None = None
     """With --from: a transforms.json of the cameras to render; otherwise once around."""
 
 
 def main(argv: list[str]) -> None:
     """Generate, and leave everything in one folder."""
-    options, config, name = cli.parse(Options, "dreamfusion", argv, needs="scene")
+    known = (DreamFusion, NativeModel, Capture)
+    options, config, name = cli.parse(
+        Options, "dreamfusion", argv, lambda config: isinstance(config, known), "train.py"
+    )
+    native = isinstance(config, NativeModel)
     if options.source is not None:
+        if native:
+            raise ValueError(
+                f"--from renders radiance fields; draw from the model in a folder with {name} --model FOLDER."
+            )
         out = options.out or options.source / "flight"
         fly(config.scene, options.source, options.path, out)
         print(f"wrote {out}: frames/ and path.mp4", file=sys.stderr)
         return
-    if not isinstance(config, DreamFusion):
+    if isinstance(config, Capture):
         raise ValueError(f"{name} is trained on pictures: python train.py {name}; then give its folder with --from.")
-    check_input(options.prompt, options.image)
+    if options.image is not None or options.prompt is not None or not native:
+        check_input(options.prompt, options.image)
     if options.dry_run:
-        print(estimate(options.prompt, method=config))
+        print(describe(config) if native else estimate(options.prompt, method=config))
         return
-    out = options.out or Path("outputs") / f"{slug(options.prompt)}-{options.seed}"
+    out = options.out or Path("outputs") / f"{slug(options.prompt or name)}-{options.seed}"
     record = {"command": shlex.join(["python", "sample.py", *argv]), "config": name, "fields": repr(config)}
     with replacing(out / "run.json") as path:
         path.write_text(json.dumps(record | {"seed": options.seed}, indent=2) + "\n")
+    if native:
+        wanted = {name: getattr(options, name) for name in ("count", "seed", "until", "complete", "half")}
+        write_shapes(config, options.prompt, out, **wanted)
+    else:
+        optimise(options, config, out)
+    print(f"wrote {out}: {', '.join(sorted(path.name for path in out.iterdir()))}", file=sys.stderr)
+
+
+def optimise(options: Options, config: DreamFusion, out: Path) -> None:
+    """Distil a scene from a prompt, with pictures of it on the way."""
 
     def show(step: int, views: np.ndarray, figures: dict[str, float]) -> None:
         write_image(contact_sheet(enlarge(views, 128), 4), out / "progress" / f"{step:06d}.png")
@@ -81,7 +110,6 @@ def main(argv: list[str]) -> None:
         callback_every=options.views_every,
     )
     asset.save(out)
-    print(f"wrote {out}: {', '.join(sorted(path.name for path in out.iterdir()))}", file=sys.stderr)
 
 
 def slug(prompt: str) -> str:

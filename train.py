@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     if not argv or argv[0].startswith("-"):
         print(__doc__.strip(), "\n\nConfigs:", ", ".join(cli.config_names()))
         sys.exit(0 if argv else 2)
-    options, config, name = cli.parse(Options, "", argv, needs="train")
+    options, config, name = cli.parse(Options, "", argv, lambda config: hasattr(config, "train"), "sample.py")
     workdir = options.workdir or Path("runs") / Path(name).stem
     about = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     about = {name: value for name, value in about.items() if name not in ("train", *FREE)}

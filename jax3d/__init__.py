@@ -3,9 +3,19 @@
 jax3d.generate("a red chair").save("outputs/chair")
 """
 
+import importlib
 from typing import Any
 
-__all__ = ["Asset", "DreamFusion", "Reconstruct", "estimate", "generate", "reconstruct"]
+_HOME = {  # of each name of the face
+    "Asset": "api",
+    "DreamFusion": "api",
+    "estimate": "api",
+    "generate": "api",
+    "Reconstruct": "reconstruction",
+    "reconstruct": "reconstruction",
+    "sample_shapes": "native",
+}
+__all__ = list(_HOME)
 __version__ = "0.1.0"
 
 
@@ -13,6 +23,4 @@ def __getattr__(name: str) -> Any:
     """The face is loaded when it is looked at: importing jax3d.math alone stays quick."""
     if name not in __all__:
         raise AttributeError(f"module 'jax3d' has no attribute '{name}'; it has {', '.join(__all__)}.")
-    from jax3d import api, reconstruction
-
-    return getattr(reconstruction if name.lower() == "reconstruct" else api, name)
+    return getattr(importlib.import_module(f"jax3d.{_HOME[name]}"), name)

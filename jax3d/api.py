@@ -7,7 +7,7 @@ asset.save("outputs/chair")
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +71,19 @@ def named(params: Params) -> dict[str, Any]:
     """A tree's leaves under their dotted paths: what stands in nerf.safetensors."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def unnamed(found: Mapping[str, np.ndarray], wanted: Params, path: Path) -> Params:
+    """The tree of the form `wanted` from leaves by name (`named`); ValueError where they are of another."""
+    for name, leaf in named(wanted).items():
+        if name not in found or found[name].shape != leaf.shape:
+            there = f"has the shape {list(found[name].shape)}" if name in found else "is missing"
+            raise ValueError(
+                f"{path} is of another model: {name} {there}, not {list(leaf.shape)}; give the config and the fields "
+                "that it was trained with."
+            )
+    leaves = [jnp.asarray(found[name], leaf.dtype) for name, leaf in named(wanted).items()]
+    return jax.tree.unflatten(jax.tree.structure(wanted), leaves)
 
 
 def generate(

@@ -51,15 +51,16 @@ def nearest(word: str, known: list[str]) -> str:
     return (f"; did you mean '{close[0]}'?" if close else "") + f" (known: {', '.join(known)})"
 
 
-def parse(options: Callable[..., Options], default: str, argv: list[str], needs: str) -> tuple[Options, Any, str]:
+def parse(
+    options: Callable[..., Options], default: str, argv: list[str], suits: Callable[[Any], bool], other: str
+) -> tuple[Options, Any, str]:
     """Options, config and the config's name from the command line.
 
-    The name is the first word, or `default`; `needs` is the attribute that makes a config one for this program.
+    The name is the first word, or `default`. A config that does not suit this program is one for the `other`.
     """
     name, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else (default, argv)
     config, description = load_config(name)
-    if not hasattr(config, needs):
-        other = {"train": "sample.py", "scene": "train.py"}[needs]
+    if not suits(config):
         raise ValueError(f"config '{name}' is not one for this program; run: python {other} {name}.")
     arguments = dataclasses.make_dataclass(
         "Arguments",

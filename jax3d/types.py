@@ -5,7 +5,7 @@ Images are [..., height, width, channels] in [0, 1], float32. The world is right
 and live in the cube [-1, 1]^3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -72,6 +72,24 @@ class Prior(Protocol):
     def encode(self, params: Params, image: Array) -> Array: ...
 
     def denoiser(self, params: Params, condition: Any) -> Denoiser: ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Shapes as arrays that a 3D-native model denoises: x0 [*shape], about zero and of size about 1.
+
+    `encode` gives what to keep of a data set (`data/meshes`), [m, ...], and the codec's own weights; where it has any
+    and none are given, it learns them. `draw` makes x0 of one kept example, under jit. `decode` gives the asset back.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def encode(self, data: Mapping[str, np.ndarray], params: Params | None = None) -> tuple[Params, np.ndarray]: ...
+
+    def draw(self, kept: Array, key: Key) -> Array: ...
+
+    def decode(self, params: Params, x0: np.ndarray) -> Mesh | Points: ...
 
 
 class Task(NamedTuple):

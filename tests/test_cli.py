@@ -64,7 +64,7 @@ def test_train_refuses_a_config_for_sampling(capsys, monkeypatch):
 
 def test_overrides_reach_nested_fields():
     argv = ["dreamfusion", "--prompt", "x", "--scene.samples", "7", "--cameras.elevation", "-5", "30", "--dry-run"]
-    options, config, name = cli.parse(sample.Options, "dreamfusion", argv, needs="scene")
+    options, config, name = cli.parse(sample.Options, "dreamfusion", argv, lambda config: True, "train.py")
     assert (options.prompt, options.dry_run, name) == ("x", True, "dreamfusion")
     assert (config.scene.samples, config.cameras.elevation) == (7, (-5.0, 30.0))
 

@@ -1,0 +1,23 @@
+"""Point clouds from text: 2,048 coloured points by a set transformer with latents.
+
+python sample.py pointcloud --prompt "a red chair" --count 16
+python train.py pointcloud [--shapes.folder FOLDER --told class]        writes runs/pointcloud/model
+"""
+
+from jax3d.codec.points import PointCloud
+from jax3d.data.captioned import Shapes
+from jax3d.methods.native import Native
+from jax3d.native import NativeModel
+from jax3d.nn.set_transformer import LatentSetTransformer
+from jax3d.train.loop import TrainConfig
+
+config = NativeModel(
+    method=Native(
+        codec=PointCloud(2048, drawn=512),
+        network=LatentSetTransformer(width=160, latents=64, rounds=3, layers=2, heads=5, point_width=80),
+        batch_size=32,
+    ),
+    model="tiny-pointcloud",
+    shapes=Shapes(count=3000),
+    train=TrainConfig(steps=4000, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
+)

@@ -1,0 +1,19 @@
+"""Solids from text: signed distances and colours on a grid of 32^3 nodes by a 3D U-Net; always closed meshes.
+
+python sample.py sdf --prompt "a red chair" --count 8
+python train.py sdf [--shapes.folder FOLDER --shapes.inflate 0.03]        writes runs/sdf/model
+"""
+
+from jax3d.codec.sdf_grid import SDFGrid
+from jax3d.data.captioned import Shapes
+from jax3d.methods.native import Native
+from jax3d.native import NativeModel
+from jax3d.nn.unet3d import UNet3D
+from jax3d.train.loop import TrainConfig
+
+config = NativeModel(
+    method=Native(codec=SDFGrid(32), network=UNet3D(width=64, multipliers=(1, 2), patch=4), batch_size=32),
+    model="tiny-sdf",
+    shapes=Shapes(count=3000),
+    train=TrainConfig(steps=4000, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
+)

@@ -1,0 +1,1 @@
+"""Codecs: assets <-> the arrays that 3D-native models denoise."""

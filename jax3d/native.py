@@ -1,0 +1,304 @@
+"""3D-native models: trained on captioned shapes, loaded from a folder, and drawn from. Joins data, method and loop.
+
+shapes = jax3d.sample_shapes("a red chair", model="runs/pointcloud/model", count=4)
+
+A model's folder holds model.safetensors, the network's weights under network. and the codec's under codec., and
+model.json: what the conditions are, and the config it was trained with.
+"""
+
+import dataclasses
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3d import cli
+from jax3d.api import named, unnamed
+from jax3d.data.batches import shuffled
+from jax3d.data.captioned import Shapes
+from jax3d.data.meshes.dataset import Settings, convert
+from jax3d.diffusion.inpaint import slerp
+from jax3d.diffusion.sampler import euler_ancestral
+from jax3d.io.hub import resolve
+from jax3d.io.image import write_image
+from jax3d.io.mesh import save_mesh
+from jax3d.io.points import save_points
+from jax3d.io.weights import read_json, read_weights, write_json, write_weights
+from jax3d.math.random import normal_each
+from jax3d.methods.native import Native
+from jax3d.preview import preview
+from jax3d.prior import clip
+from jax3d.train.loop import TrainConfig
+from jax3d.train.state import State
+from jax3d.types import Mesh, Params, Points, Task
+
+Told = Literal["text", "class", "nothing"]
+WEIGHTS, ABOUT = "model.safetensors", "model.json"
+TOGETHER = 8  # shapes of a batch
+
+
+@dataclasses.dataclass(frozen=True)
+class NativeModel:
+    """What `train.py` makes and `sample.py` draws from."""
+
+    method: Native
+    model: str
+    """The folder to draw from: a path, or the name of a bundled model."""
+    shapes: Shapes = Shapes()
+    told: Told = "text"
+    """What conditions are: CLIP's vectors of captions, classes, or nothing."""
+    judge: str = "tiny-clip"
+    """The CLIP model that reads captions."""
+    train: TrainConfig = TrainConfig(steps=10000, ema_decay=0.999, clip_norm=1.0, checkpoint_every=500)
+    warm: bool = False
+    """Begin with the weights in `model` and not with random ones: to train a model further."""
+
+    def task(self) -> Task:
+        """Shapes with their conditions."""
+        data = self.shapes.load()
+        codec_params, kept = self._encoded(data)
+        reader = _reader(self.told, self.judge, _classes(data["name"]))
+        words = data["caption"] if self.told == "text" else [_class(name) for name in data["name"]]
+        condition = reader.vectors(list(map(str, words))).astype(np.float16)
+        method = dataclasses.replace(self.method, condition_size=condition.shape[1], steps=self.train.steps)
+        batches = shuffled({"kept": kept, "condition": condition}, method.batch_size, seed=self.shapes.seed)
+        return method.task(batches, load_model(self).params if self.warm else None)
+
+    def finish(self, state: State, workdir: Path) -> None:
+        """Write the model's folder, workdir/model, in float16, and a sheet of samples."""
+        data = self.shapes.load()
+        codec_params, _ = self._encoded(data)
+        tensors = {"network": state.averaged} | ({"codec": codec_params} if codec_params else {})
+        write_weights(workdir / "model" / WEIGHTS, named(tensors), jnp.float16)
+        about = {"told": self.told, "judge": self.judge, "classes": _classes(data["name"]), "method": repr(self.method)}
+        write_json(workdir / "model" / ABOUT, about)
+        captions = [str(caption) for caption in data["caption"][:16]] if self.told == "text" else [None] * 16
+        shapes = load_model(self, workdir / "model").sample(captions, seed=0)
+        write_image(preview(shapes), workdir / "samples.png")
+
+    def _encoded(self, data: dict[str, np.ndarray]) -> tuple[Params, np.ndarray]:
+        """What the codec keeps of the data; what it had to learn for that is kept on disk."""
+        if self.warm:
+            return self.method.codec.encode(data, load_model(self).codec_params)
+        digest = hashlib.sha256(repr((self.method.codec, self.shapes)).encode()).hexdigest()[:24]
+        path = Path(".cache/codecs") / f"{digest}.safetensors"
+        if path.is_file():
+            found = read_weights(path)
+            return _tree({name: found[name] for name in found if name != "kept"}), found["kept"]
+        params, kept = self.method.codec.encode(data)
+        if params:
+            write_weights(path, {"kept": kept} | named(params))
+        return params, kept
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reader:
+    """Words -> the vectors that a model was trained to be told."""
+
+    size: int
+    vectors: Callable[[Sequence[str]], np.ndarray]  # words -> [b, size]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model in memory."""
+
+    method: Native
+    params: Params
+    codec_params: Params
+    reader: Reader
+
+    def conditions(self, prompts: Sequence[str | None]) -> jax.Array:
+        """[b, d]; 0 for None. ValueError for words that the model cannot be told."""
+        told = [prompt for prompt in prompts if prompt is not None]
+        if told and not self.reader.size:
+            raise ValueError("this model knows no conditions; leave the prompt out.")
+        vectors = iter(self.reader.vectors(told) if told else ())
+        rows = [np.zeros(self.reader.size) if prompt is None else next(vectors) for prompt in prompts]
+        return jnp.asarray(np.stack(rows), jnp.float32)
+
+    def arrays(
+        self,
+        prompts: Sequence[str | None],
+        seed: int = 0,
+        *,
+        until: str | None = None,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """x0 [b, *shape], one a prompt; the k-th depends on the seed, on k and on its own prompt alone.
+
+        until: the last shape is of this prompt and the noise of another, and those before lie between it and the first.
+        known: (x0, mask) [*shape], with x0 as it must be where the mask is 1.
+        """
+        count, condition = len(prompts), self.conditions(prompts)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
+        start, method = None, self.method
+        if until is not None:
+            share = jnp.linspace(0, 1, count)
+            ends = normal_each(jax.random.split(keys[0]), method.codec.shape)
+            start = slerp(*(jnp.broadcast_to(end, (count, *end.shape)) for end in ends), share)
+            condition += share[:, None] * (self.conditions([until]) - condition)
+        if known is not None:
+            method = dataclasses.replace(method, sampler=euler_ancestral, sample_steps=2 * method.sample_steps)
+        found, together = [], min(TOGETHER, count)
+        for begin in range(0, count, together):
+            rows = np.minimum(np.arange(begin, begin + together), count - 1)
+            begun = None if start is None else start[rows]
+            found.append(np.asarray(method.sample(self.params, condition[rows], keys[rows], begun, *(known or ()))))
+        return np.concatenate(found)[:count]
+
+    def decode(self, arrays: np.ndarray) -> list[Mesh | Points]:
+        """The assets of arrays [b, *shape]."""
+        return [self.method.codec.decode(self.codec_params, x0) for x0 in arrays]
+
+    def sample(self, prompts: Sequence[str | None], seed: int = 0) -> list[Mesh | Points]:
+        """One asset a prompt; None = anything."""
+        return self.decode(self.arrays(prompts, seed))
+
+
+def load_model(config: NativeModel, source: str | Path | None = None) -> Model:
+    """The model in a folder (that of the config by default); ValueError where it is none or of another config."""
+    folder = resolve(source or config.model)
+    path = folder / WEIGHTS
+    if not path.is_file() or not (folder / ABOUT).is_file():
+        raise ValueError(f"{folder} holds no {WEIGHTS} with {ABOUT}; train it first, or give --model FOLDER.")
+    about = read_json(folder / ABOUT)
+    reader = _reader(about["told"], about["judge"], about["classes"])
+    method = dataclasses.replace(config.method, condition_size=reader.size)
+    found = read_weights(path)
+    start = "network."
+    weights = {name.removeprefix(start): found[name] for name in found if name.startswith(start)}
+    params = unnamed(weights, jax.eval_shape(method.init, jax.random.key(0)), path)
+    start = "codec."
+    codec = {
+        name.removeprefix(start): jnp.asarray(found[name], jnp.float32) for name in found if name.startswith(start)
+    }
+    return Model(method, params, _tree(codec), reader)
+
+
+def sample_shapes(
+    prompt: str | None = None,
+    config: str | NativeModel = "pointcloud",
+    *,
+    model: str | Path | None = None,
+    count: int = 1,
+    seed: int = 0,
+) -> list[Mesh | Points]:
+    """`count` assets for a prompt (None = of anything).
+
+    `config` is a config or its name, `model` a folder of its weights instead of the config's own. ValueError, one
+    sentence, for a model that is none and for words that it can't be told.
+    """
+    config = cli.load_config(config)[0] if isinstance(config, str) else config
+    return load_model(config, model).sample([prompt] * count, seed)
+
+
+def describe(config: NativeModel) -> str:
+    """What a run would draw from, without drawing."""
+    model = load_model(config)
+    count = sum(leaf.size for leaf in jax.tree.leaves(model.params))
+    return f"{config}\nparameters: {count:,}\narrays: {config.method.codec.shape}, {config.method.sample_steps} steps"
+
+
+Half = Literal["+x", "-x", "+y", "-y", "+z", "-z"]
+
+
+def half_of(config: NativeModel, file: Path, half: Half) -> tuple[np.ndarray, np.ndarray]:
+    """(x0, mask) of the half of a mesh file that is to stay; ValueError where file or codec can't give it."""
+    codec = config.method.codec
+    if not hasattr(codec, "half"):
+        raise ValueError(f"{type(codec).__name__} can't be completed from a half; take pointcloud or sdf.")
+    if not file.is_file():
+        raise ValueError(f"{file} is not there; give --complete a mesh file.")
+    shapes = config.shapes
+    settings = Settings(shapes.points, shapes.resolution, shapes.inflate, shapes.up, shapes.seed, 1_000_000)
+    example = convert(file, settings, np.random.default_rng(shapes.seed))
+    _, kept = codec.encode({name: np.asarray(value)[None] for name, value in example.items()})
+    return codec.half(kept[0], "xyz".index(half[1]), 1 if half[0] == "+" else -1)
+
+
+def write_shapes(
+    config: NativeModel,
+    prompt: str | None,
+    out: Path,
+    *,
+    count: int,
+    seed: int,
+    until: str | None = None,
+    complete: Path | None = None,
+    half: Half = "+x",
+) -> None:
+    """Draw shapes and write 0000.glb or .ply ..., preview.png and metrics.json with the seconds of every part."""
+    if count < 1:
+        raise ValueError(f"--count must be 1 or more, is {count}; ask for some.")
+    clock = [time.time()]
+    loaded = load_model(config)
+    known = half_of(config, complete, half) if complete else None
+    clock.append(time.time())
+    loaded.arrays([prompt] * min(count, TOGETHER), seed, until=until, known=known)  # compiles
+    clock.append(time.time())
+    arrays = loaded.arrays([prompt] * count, seed, until=until, known=known)
+    clock.append(time.time())
+    shapes = loaded.decode(arrays)
+    clock.append(time.time())
+    for k, shape in enumerate(shapes):
+        save = save_points if isinstance(shape, Points) else save_mesh
+        save(shape, out / f"{k:04d}.{'ply' if isinstance(shape, Points) else 'glb'}")
+    write_image(preview(shapes), out / "preview.png")
+    seconds = dict(zip(("load", "first_batch", "sample", "decode"), np.diff(clock).round(2).tolist(), strict=True))
+    figures = {"prompt": prompt, "count": count, "seed": seed, "seconds": seconds}
+    figures["seconds_per_asset"] = round((clock[4] - clock[2]) / count, 2)
+    write_json(out / "metrics.json", figures | {"device": jax.devices()[0].device_kind})
+
+
+def _reader(told: Told, judge: str, classes: Sequence[str]) -> Reader:
+    """How words become conditions. CLIP's vectors are scaled to numbers of size 1."""
+    if told == "nothing":
+        return Reader(0, lambda words: np.zeros((len(words), 0)))
+    if told == "class":
+
+        def one_hot(words: Sequence[str]) -> np.ndarray:
+            for word in words:
+                if word not in classes:
+                    raise ValueError(f"this model has no class '{word}'{cli.nearest(word, list(classes))}.")
+            return np.eye(len(classes))[[list(classes).index(word) for word in words]]
+
+        return Reader(len(classes), one_hot)
+    read = clip.load(judge)
+    size = read.config.projection_dim
+    return Reader(
+        size,
+        lambda words: np.concatenate(
+            [
+                np.asarray(read.text_features(read.params, words[k : k + 256])) * size**0.5
+                for k in range(0, len(words), 256)
+            ]
+        ),
+    )
+
+
+def _classes(names: np.ndarray) -> list[str]:
+    return sorted({_class(name) for name in names})
+
+
+def _class(name: str) -> str:
+    """Of 'chair-000012' (procedural) chair, of 'lamps/tall.glb' (a file) lamps."""
+    return re.split(r"[/\\]|-\d+$", str(name))[0]
+
+
+def _tree(leaves: dict[str, Any]) -> Params:
+    """A nested dictionary from dotted paths."""
+    tree: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        *path, last = name.split(".")
+        node = tree
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = leaf
+    return tree

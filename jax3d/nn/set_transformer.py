@@ -1,0 +1,116 @@
+"""Denoisers of sets of points: permuting the points permutes the answer, as no position in the list is encoded.
+
+SetTransformer        every point attends to every point: cost ~ n^2 (survey; Point-E, arXiv:2212.08751)
+LatentSetTransformer  a fixed number of learnt latents z reads the points x, works, and writes back: cost ~ n
+                      (arXiv:2212.11972, RIN; arXiv:2404.03566, PointInfinity)
+
+    round:   z <- z + attend(z, x);   z <- block(z) several times;   x <- x + attend(x, z)
+
+Every residual branch f is modulated by the condition e (DiT's adaLN-zero, arXiv:2212.09748), one linear map of e for
+all blocks plus a table of each block's own (arXiv:2310.00426):
+
+    x + g f((1 + s) norm(x) + b),     (b, s, g) = table + W e,  at first 0
+
+so that an untrained network is its input layer followed by its output layer, which is 0.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jax3d.math import encoding
+from jax3d.nn.condition import Condition
+from jax3d.nn.layers import Dense
+from jax3d.nn.transformer import attend
+
+zeros = nn.initializers.zeros
+
+
+class Block(nn.Module):
+    """Attention to `context` (the tokens themselves by default) and a network of one hidden layer."""
+
+    heads: int
+    expansion: int = 4
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n c"], modulation: Float[Array, "b 6 c"], context: Float[Array, "b m d"] | None = None
+    ) -> Float[Array, "b n c"]:
+        width = x.shape[-1]
+        table = self.param("modulation", zeros, (6, width))
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = jnp.split(modulation + table, 6, axis=-2)
+        y = (1 + scale) * normalised(x) + shift
+        x = x + gate * attend(y, y if context is None else normalised(context), self.heads)
+        y = (1 + scale_mlp) * normalised(x) + shift_mlp
+        y = jax.nn.gelu(Dense(self.expansion * width, name="mlp.0")(y), approximate=True)
+        return x + gate_mlp * Dense(width, name="mlp.2")(y)
+
+
+class SetTransformer(nn.Module):
+    """x [b, n, c], t [b], condition [b, d] -> [b, n, c]."""
+
+    width: int = 256
+    layers: int = 6
+    heads: int = 8
+    frequencies: int = 0
+    """Octaves of sines of the positions that are put beside the numbers of a point."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n c"], t: Float[Array, " b"], condition: Float[Array, "b d"]
+    ) -> Float[Array, "b n c"]:
+        e = Condition(self.width, name="embed")(t, condition)
+        modulation = _modulation(e, self.width, "modulation")
+        h = Dense(self.width, name="points_in")(_described(x, self.frequencies))
+        h = h + Dense(self.width, name="tell")(e)[:, None]
+        for i in range(self.layers):
+            h = Block(self.heads, name=f"blocks.{i}")(h, modulation)
+        return Dense(x.shape[-1], kernel_init=zeros, name="points_out")(normalised(h))
+
+
+class LatentSetTransformer(nn.Module):
+    """x [b, n, c], t [b], condition [b, d] -> [b, n, c], in time and memory proportional to n."""
+
+    width: int = 192
+    """Of the latents."""
+    latents: int = 128
+    rounds: int = 3
+    layers: int = 2
+    """Blocks among the latents in a round, between reading and writing."""
+    heads: int = 4
+    point_width: int = 96
+    frequencies: int = 4
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n c"], t: Float[Array, " b"], condition: Float[Array, "b d"]
+    ) -> Float[Array, "b n c"]:
+        e = Condition(self.width, name="embed")(t, condition)
+        modulation = _modulation(e, self.width, "modulation")
+        modulation_points = _modulation(e, self.point_width, "modulation_points")
+        h = Dense(self.point_width, name="points_in")(_described(x, self.frequencies))
+        z = self.param("latents", nn.initializers.normal(0.02), (self.latents, self.width))
+        z = z + Dense(self.width, name="tell")(e)[:, None]
+        for i in range(self.rounds):
+            z = Block(self.heads, name=f"read.{i}")(z, modulation, h)
+            for j in range(self.layers):
+                z = Block(self.heads, name=f"blocks.{i}.{j}")(z, modulation)
+            h = Block(self.heads, expansion=2, name=f"write.{i}")(h, modulation_points, z)
+        return Dense(x.shape[-1], kernel_init=zeros, name="points_out")(normalised(h))
+
+
+def normalised(x: Float[Array, "*lead c"]) -> Float[Array, "*lead c"]:
+    """Mean 0 and variance 1 over the channels, in float32."""
+    return jax.nn.standardize(x.astype(jnp.float32), axis=-1, epsilon=1e-6).astype(x.dtype)
+
+
+def _described(x: Array, frequencies: int) -> Array:
+    """A point's numbers, and sines of its position at 1, 2, 4 ... half-waves a unit."""
+    if not frequencies:
+        return x
+    return jnp.concatenate([x[..., 3:], encoding.fourier(x[..., :3], frequencies)], axis=-1)
+
+
+def _modulation(e: Array, width: int, name: str) -> Array:
+    return Dense(6 * width, kernel_init=zeros, name=name)(e).reshape(len(e), 6, width)

@@ -1,0 +1,137 @@
+"""The denoising UNet of volumes: the network of arXiv:2006.11239 on voxels, as SDFusion (arXiv:2212.04493) has it.
+
+    e      = silu(W2 silu(W1 code(100 t)) + W3 c)                                       nn/condition
+    block    y = x' + conv2(silu(norm(conv1(silu(norm(x)))) (1 + s) + b)),   [s, b] = W e,   x' = x or W x
+    attend   y = x + W attention(q, k, v),   [q, k, v] = W norm(x),   voxels are the tokens
+    down   level i: blocks of width m_i, each followed by `attend` on small grids; stride 2 between levels
+    mid    block, attend, block
+    up     the same on the concatenation with each block's output on the way down, last first; nearest doubling between
+
+The scale and shift are arXiv:2105.05233's adaptive group norm. Each step starts as the identity and the network as 0,
+for the last map of every block and of the network starts at 0.
+
+With `patch` p the network works on the p^3 voxels of a patch as channels, [r, r, r, c] -> [r/p, r/p, r/p, p^3 c], and
+its output is unfolded again: 1/p^3 of the work in every layer but the first and last.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jax3d.nn.attention import attention
+from jax3d.nn.condition import Condition
+from jax3d.nn.layers import Conv, Dense, GroupNorm
+
+
+class UNet3D(nn.Module):
+    """x [b, r, r, r, c], t [b], condition [b, d] (d = 0: none) -> [b, r, r, r, c], 0 before training."""
+
+    width: int = 64
+    """Channels of the finest level."""
+    multipliers: tuple[int, ...] = (1, 2, 3)
+    """Channels of each level over `width`; each level has half the resolution of the one before."""
+    blocks: int = 1
+    """Blocks a level, down and up."""
+    attention_from: int = 8
+    """Levels of up to this resolution (after patching) attend among their voxels."""
+    heads: int = 4
+    patch: int = 1
+    """Edge of the cubes of voxels that become channels."""
+    groups: int = 8
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b r r r c"], t: Float[Array, " b"], condition: Float[Array, "b d"]
+    ) -> Float[Array, "b r r r c"]:
+        self._check(x.shape[1])
+        e = Condition(4 * self.width, name="condition")(t, condition)
+        h, skips = Conv(self.width, name="conv_in")(fold(x, self.patch)), []
+        for i, features in enumerate(self.widths):
+            for j in range(self.blocks):
+                h = self.step(f"down.{i}.{j}", features, h, e)
+                skips.append(h)
+            if i + 1 < len(self.widths):
+                h = Conv(features, stride=2, name=f"down.{i}.half")(h)
+        h = self.step("mid.0", features, h, e)
+        h = Block(features, self.groups, name="mid.1")(h, e)
+        for i, features in reversed(list(enumerate(self.widths))):
+            for j in range(self.blocks):
+                h = self.step(f"up.{i}.{j}", features, jnp.concatenate([h, skips.pop()], -1), e)
+            if i:
+                h = Conv(self.widths[i - 1], name=f"up.{i}.double")(double(h))
+        h = jax.nn.silu(GroupNorm(self.groups, name="norm_out")(h))
+        out = Conv(x.shape[-1] * self.patch**3, kernel_init=nn.initializers.zeros, name="conv_out")(h)
+        return unfold(out, self.patch)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.width * m for m in self.multipliers)
+
+    def step(self, name: str, features: int, x: Array, e: Array) -> Array:
+        """A block, and attention where the grid is small."""
+        x = Block(features, self.groups, name=name)(x, e)
+        return Attend(self.heads, self.groups, name=f"{name}.attend")(x) if x.shape[1] <= self.attention_from else x
+
+    def _check(self, resolution: int) -> None:
+        multiple = self.patch * 2 ** (len(self.multipliers) - 1)
+        if resolution % multiple:
+            raise ValueError(
+                f"UNet3D(patch={self.patch}) with {len(self.multipliers)} levels needs a resolution that is a multiple "
+                f"of {multiple}, got {resolution}."
+            )
+        if any(width % n for width in self.widths for n in (self.groups, self.heads)):
+            raise ValueError(
+                f"UNet3D's groups and heads must divide the channels of every level, got groups={self.groups}, "
+                f"heads={self.heads} and channels {self.widths}."
+            )
+
+
+class Block(nn.Module):
+    """x [b, *space, c] and the embedding e [b, n] -> [b, *space, features]."""
+
+    features: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *space c"], e: Float[Array, "b n"]) -> Float[Array, "b *space d"]:
+        h = Conv(self.features, name="conv1")(jax.nn.silu(GroupNorm(self.groups, name="norm1")(x)))
+        modulation = Dense(2 * self.features, name="modulation")(e)
+        scale, shift = jnp.split(jnp.expand_dims(modulation, range(1, x.ndim - 1)), 2, -1)
+        h = jax.nn.silu(GroupNorm(self.groups, name="norm2")(h) * (1 + scale) + shift)
+        h = Conv(self.features, kernel_init=nn.initializers.zeros, name="conv2")(h)
+        return h + (x if x.shape[-1] == self.features else Dense(self.features, name="shortcut")(x))
+
+
+class Attend(nn.Module):
+    """Self-attention among the voxels of [b, *space, c]."""
+
+    heads: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space c"]:
+        tokens = GroupNorm(self.groups, name="norm")(x).reshape(x.shape[0], -1, x.shape[-1])
+        qkv = Dense(3 * x.shape[-1], name="qkv")(tokens).reshape(*tokens.shape[:2], 3, self.heads, -1)
+        y = attention(*jnp.moveaxis(qkv, 2, 0)).reshape(x.shape)
+        return x + Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name="out")(y)
+
+
+def fold(x: Float[Array, "b x y z c"], p: int) -> Float[Array, "b x2 y2 z2 c2"]:
+    """Space to depth: [b, r, r, r, c] -> [b, r/p, r/p, r/p, p^3 c]."""
+    b, *space, c = x.shape
+    cells = x.reshape(b, *(n for size in space for n in (size // p, p)), c)
+    return cells.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, *(size // p for size in space), -1)
+
+
+def unfold(x: Float[Array, "b x y z c"], p: int) -> Float[Array, "b x2 y2 z2 c2"]:
+    """The inverse of `fold`."""
+    b, *space, c = x.shape
+    cells = x.reshape(b, *space, p, p, p, c // p**3)
+    return cells.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, *(size * p for size in space), -1)
+
+
+def double(x: Float[Array, "b x y z c"]) -> Float[Array, "b x2 y2 z2 c"]:
+    """Nearest-neighbour enlargement to twice the size along each axis."""
+    return unfold(jnp.tile(x, 8), 2)

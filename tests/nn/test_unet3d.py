@@ -1,0 +1,126 @@
+"""The network of volumes: its convolution against a loop, what it must depend on, and how it starts."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax3d.nn.layers import Conv, convolve
+from jax3d.nn.unet3d import Attend, UNet3D, double, fold, unfold
+
+SMALL = {"width": 4, "multipliers": (1, 2), "attention_from": 2, "heads": 2, "groups": 2}
+
+
+def inputs(resolution=4, channels=3):
+    x = jax.random.normal(jax.random.key(0), (2, *(resolution,) * 3, channels))
+    return x, jnp.array([-0.4, 0.3]), jax.random.normal(jax.random.key(1), (2, 5))
+
+
+def awake(params):
+    """The same tree of random numbers: nothing is zero any more."""
+    rng = np.random.default_rng(2)
+    return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), jnp.float32), params)
+
+
+def loop(x, kernel, stride, padding):
+    """The convolution by its definition, in float64."""
+    x = np.pad(np.asarray(x, np.float64), ((0, 0), *[padding] * 3, (0, 0)))
+    k, sizes = kernel.shape[0], [(n - kernel.shape[0]) // stride + 1 for n in x.shape[1:4]]
+    y = np.zeros((x.shape[0], *sizes, kernel.shape[-1]))
+    for i in np.ndindex(*sizes):
+        a, b, c = (stride * n for n in i)
+        y[(slice(None), *i)] = np.tensordot(x[:, a : a + k, b : b + k, c : c + k], np.asarray(kernel, np.float64), 4)
+    return y
+
+
+@pytest.mark.parametrize("stride, padding, size", [(1, (1, 1), 3), (2, (1, 1), 3), (2, (0, 1), 3), (1, (0, 0), 1)])
+def test_convolution_of_volumes_is_its_definition(stride, padding, size):
+    x = jax.random.normal(jax.random.key(0), (2, 6, 4, 5, 3))
+    conv = Conv(4, size, stride, padding)
+    params = conv.init(jax.random.key(1), x)
+    kernel = params["params"]["kernel"]
+    assert kernel.shape == (size, size, size, 3, 4)
+    np.testing.assert_allclose(conv.apply(params, x), loop(x, kernel, stride, padding), atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_its_gradients_are_adjoint(stride):
+    """<g, conv(x, k)> is linear in x and in k, so the gradients dotted with x and with k give it back."""
+    x, kernel = (
+        jax.random.normal(jax.random.key(seed), shape) for seed, shape in enumerate([(2, 4, 6, 4, 3), (3, 3, 3, 3, 5)])
+    )
+    y, back = jax.vjp(lambda x, kernel: convolve(x, kernel, stride, (1, 1)), x, kernel)
+    g = jax.random.normal(jax.random.key(2), y.shape)
+    for array, gradient in zip((x, kernel), back(g), strict=True):
+        np.testing.assert_allclose(jnp.vdot(array, gradient), jnp.vdot(g, y), rtol=1e-4)
+    point = jnp.zeros_like(x).at[1, 0, 5, 2, 1].set(1.0)  # one row of the transposed map
+    wanted = jnp.vdot(g, convolve(point, kernel, stride, (1, 1)))
+    np.testing.assert_allclose(jnp.vdot(point, back(g)[0]), wanted, rtol=1e-4)
+
+
+def test_it_starts_as_zero(kit):
+    x, t, condition = inputs()
+    net = UNet3D(**SMALL, patch=2)
+    y, params = kit.compiled(net.init_with_output, jax.random.key(0), x, t, condition)
+    assert y.shape == x.shape and not jnp.any(y)
+    assert jnp.any(params["params"]["mid.0"]["conv1"]["kernel"])
+
+
+def test_everything_it_is_told_and_every_weight_counts(kit):
+    x, t, condition = inputs()
+    net = UNet3D(**SMALL)
+    params = awake(jax.eval_shape(net.init, jax.random.key(0), x, t, condition))
+
+    def loss(params, x, t, condition):
+        y = net.apply(params, x, t, condition)
+        return jnp.mean(y**2), y
+
+    ((_, y), gradients) = kit.compiled(jax.value_and_grad(loss, (0, 1, 2, 3), has_aux=True), params, x, t, condition)
+    chex.assert_tree_all_finite((y, gradients))
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert jnp.abs(gradient).max() > 1e-9, jax.tree_util.keystr(path)
+
+
+def test_a_network_of_patches_is_one_of_the_folded_array(kit):
+    x, t, condition = inputs(channels=2)
+    params = awake(jax.eval_shape(UNet3D(**SMALL, patch=2).init, jax.random.key(0), x, t, condition))
+    whole = kit.compiled(UNet3D(**SMALL, patch=2).apply, params, x, t, condition)
+    folded = kit.compiled(UNet3D(**SMALL).apply, params, fold(x, 2), t, condition)
+    np.testing.assert_allclose(whole, unfold(folded, 2), atol=1e-5)
+
+
+def test_examples_do_not_meet_and_no_condition_is_none(kit):
+    x, t, _ = inputs()
+    nothing = jnp.zeros((2, 0))
+    net = UNet3D(**SMALL)
+    params = awake(jax.eval_shape(net.init, jax.random.key(0), x, t, nothing))
+    both = kit.compiled(net.apply, params, x, t, nothing)
+    swapped = kit.compiled(net.apply, params, x[::-1], t[::-1], nothing)
+    np.testing.assert_allclose(both, swapped[::-1], atol=1e-5)
+
+
+def test_folding():
+    x = jnp.arange(2 * 4 * 4 * 4 * 3.0).reshape(2, 4, 4, 4, 3)
+    folded = fold(x, 2)
+    assert folded.shape == (2, 2, 2, 2, 24)
+    np.testing.assert_array_equal(folded[1, 1, 0, 1].reshape(2, 2, 2, 3), x[1, 2:, :2, 2:])
+    np.testing.assert_array_equal(unfold(folded, 2), x)
+    np.testing.assert_array_equal(double(x), np.asarray(x).repeat(2, 1).repeat(2, 2).repeat(2, 3))
+
+
+def test_attention_knows_no_order():
+    x = jax.random.normal(jax.random.key(0), (2, 2, 3, 2, 4))
+    attend = Attend(2, 2)
+    params = awake(attend.init(jax.random.key(1), x))
+    order = np.random.default_rng(0).permutation(12)
+    mixed = x.reshape(2, 12, 4)[:, order].reshape(x.shape)
+    wanted = attend.apply(params, x).reshape(2, 12, 4)[:, order]
+    np.testing.assert_allclose(attend.apply(params, mixed).reshape(2, 12, 4), wanted, atol=1e-5)
+
+
+def test_settings_that_do_not_fit_say_so():
+    with pytest.raises(ValueError, match="multiple of 4, got 6"):
+        jax.eval_shape(UNet3D(**SMALL, patch=2).init, jax.random.key(0), *inputs(6))
+    with pytest.raises(ValueError, match="must divide the channels of every level"):
+        jax.eval_shape(UNet3D(**{**SMALL, "groups": 3}).init, jax.random.key(0), *inputs())

@@ -1,0 +1,112 @@
+"""3D-native models from training to files: a folder is written, loaded, drawn from, and refused where it is wrong."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import trimesh
+
+from jax3d.codec.points import PointCloud
+from jax3d.data.captioned import Shapes
+from jax3d.io.mesh import save_mesh
+from jax3d.io.points import load_points
+from jax3d.io.weights import read_json
+from jax3d.math.camera import orbit
+from jax3d.methods.native import Native
+from jax3d.native import NativeModel, half_of, load_model, write_shapes
+from jax3d.nn.set_transformer import SetTransformer
+from jax3d.preview import picture
+from jax3d.train.loop import TrainConfig, train
+from jax3d.types import Mesh
+
+
+def box():
+    """Vertices and outward faces of a cube."""
+    solid = trimesh.creation.box()
+    return np.float32(solid.vertices), np.int32(solid.faces)
+
+
+SMALL = NativeModel(
+    method=Native(
+        codec=PointCloud(24), network=SetTransformer(width=16, layers=1, heads=2), batch_size=4, steps=2, sample_steps=2
+    ),
+    model="",
+    shapes=Shapes(count=4, points=32, resolution=8),
+    train=TrainConfig(steps=2, progress=False),
+)
+
+
+@pytest.fixture(scope="module", params=["text", "class", "nothing"])
+def config(request, tmp_path_factory):
+    """A config whose model has been trained for two steps."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        config = dataclasses.replace(SMALL, told=request.param, model=str(folder / "model"))
+        config.finish(train(config.task(), config.train, None), folder)
+    assert (folder / "samples.png").is_file()
+    return config
+
+
+WORDS = {"text": "a red chair", "class": None, "nothing": None}
+
+
+def test_a_trained_model_is_drawn_from(config, tmp_path):
+    write_shapes(config, WORDS[config.told], tmp_path, count=3, seed=1)
+    clouds = [load_points(tmp_path / f"{k:04d}.ply") for k in range(3)]
+    assert all(len(cloud.positions) == 24 and cloud.colors is not None for cloud in clouds)
+    assert np.abs(clouds[0].positions - clouds[1].positions).max() > 1e-3
+    assert read_json(tmp_path / "metrics.json")["count"] == 3 and (tmp_path / "preview.png").is_file()
+
+
+def test_shapes_do_not_depend_on_how_many_are_drawn(config):
+    model = load_model(config)
+    np.testing.assert_allclose(model.arrays([None] * 3, seed=5)[0], model.arrays([None], seed=5)[0], atol=1e-4)
+
+
+def test_interpolation_goes_from_one_shape_to_another(config):
+    model = load_model(config)
+    between = model.arrays([None] * 5, seed=3, until=WORDS[config.told] if config.told == "text" else None)
+    assert between.shape == (5, 24, 6)
+    if config.told == "text":
+        first, last = between[0], between[-1]
+        middle = np.abs(between[2] - 0.5 * (first + last)).mean()
+        assert 0 < middle < np.abs(first - last).mean()
+
+
+def test_half_of_a_mesh_is_kept(config, tmp_path):
+    save_mesh(Mesh(*box()), tmp_path / "box.ply")
+    x0, mask = half_of(config, tmp_path / "box.ply", "-x")
+    kept = x0[mask[:, 0] == 1]
+    assert 0 < len(kept) <= 12 and np.all(kept[:, 0] < 0)
+    found = load_model(config).arrays([None], known=(x0, mask))[0]
+    np.testing.assert_allclose(found[mask[:, 0] == 1], kept, atol=1e-5)
+    with pytest.raises(ValueError, match="is not there"):
+        half_of(config, tmp_path / "no.ply", "-x")
+
+
+def test_words_that_mean_nothing_to_the_model_are_refused(config):
+    model = load_model(config)
+    if config.told == "class":
+        with pytest.raises(ValueError, match="no class 'unicorn'.*known: "):
+            model.sample(["unicorn"])
+    if config.told == "nothing":
+        with pytest.raises(ValueError, match="no conditions"):
+            model.sample(["a chair"])
+
+
+def test_folders_that_are_no_model_of_the_config_are_refused(config, tmp_path):
+    with pytest.raises(ValueError, match="holds no model.safetensors"):
+        load_model(config, tmp_path)
+    wider = dataclasses.replace(config.method, network=SetTransformer(width=32, layers=1, heads=2))
+    with pytest.raises(ValueError, match="is of another model: .* has the shape"):
+        load_model(dataclasses.replace(config, method=wider))
+    with pytest.raises(ValueError, match="--count must be 1 or more"):
+        write_shapes(config, None, tmp_path, count=0, seed=0)
+
+
+def test_a_mesh_is_shown_where_it_is():
+    triangle = np.array([[0.0, -0.5, -0.5], [0.0, 0.5, -0.5], [0.0, 0.0, 0.5]], np.float32)
+    mesh = Mesh(triangle, np.array([[0, 1, 2]], np.int32), np.tile(np.float32([1, 0, 0]), (3, 1)))
+    shown = picture(mesh, orbit(0.0, 0.0, 3.0, np.deg2rad(40.0)), 32)
+    assert shown[16, 16, 0] > 0.5 > shown[16, 16, 1] and np.all(shown[0, 0] == 1)
