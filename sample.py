@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -59,12 +59,14 @@ class Options:
     """With --from: a transforms.json of the cameras to render; otherwise once around."""
 
 
+def suits(config: Any) -> bool:
+    """Whether this program has something to do with a config."""
+    return isinstance(config, DreamFusion | NativeModel | Capture)
+
+
 def main(argv: list[str]) -> None:
     """Generate, and leave everything in one folder."""
-    known = (DreamFusion, NativeModel, Capture)
-    options, config, name = cli.parse(
-        Options, "dreamfusion", argv, lambda config: isinstance(config, known), "train.py"
-    )
+    options, config, name = cli.parse(Options, "dreamfusion", argv, suits, "train.py")
     native = isinstance(config, NativeModel)
     if options.source is not None:
         if native:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from jax3d import cli
 from jax3d.api import named, unnamed
@@ -294,11 +295,4 @@ def _class(name: str) -> str:
 
 def _tree(leaves: dict[str, Any]) -> Params:
     """A nested dictionary from dotted paths."""
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *path, last = name.split(".")
-        node = tree
-        for key in path:
-            node = node.setdefault(key, {})
-        node[last] = leaf
-    return tree
+    return unflatten_dict(leaves, sep=".")
