@@ -49,8 +49,10 @@ class Options:
     """Make nothing: render the radiance field that train.py nerf left in this folder."""
     count: int = 1
     """Shapes to draw from a 3D-native model."""
+    between: bool = False
+    """Draw the first and the last of --count shapes, and the others between them."""
     until: str | None = None
-    """With --count: the last shape's prompt; those before lie between it and --prompt."""
+    """Prompt of the last shape, the others being between it and the first."""
     complete: Path | None = None
     """A mesh file, half of which is kept while a 3D-native model makes the other."""
     half: Half = "+x"
@@ -86,12 +88,12 @@ def main(argv: list[str]) -> None:
         return
     out = options.out or Path("outputs") / f"{slug(options.prompt or name)}-{options.seed}"
     record = {"command": shlex.join(["python", "sample.py", *argv]), "config": name, "fields": repr(config)}
+    if native:
+        wanted = {field: getattr(options, field) for field in ("count", "seed", "between", "until", "complete", "half")}
+        write_shapes(config, options.prompt, out, **wanted)
     with replacing(out / "run.json") as path:
         path.write_text(json.dumps(record | {"seed": options.seed}, indent=2) + "\n")
-    if native:
-        wanted = {name: getattr(options, name) for name in ("count", "seed", "until", "complete", "half")}
-        write_shapes(config, options.prompt, out, **wanted)
-    else:
+    if not native:
         optimise(options, config, out)
     print(f"wrote {out}: {', '.join(sorted(path.name for path in out.iterdir()))}", file=sys.stderr)
 

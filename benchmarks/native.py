@@ -116,11 +116,11 @@ def survey_torch(what: str) -> tuple[Any, tuple[int, ...]]:
             self.time = nn.Sequential(nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU())
             self.first = nn.Conv3d(1, widths[0], 3, padding=1)
             self.down = nn.ModuleList(Block(before, width) for before, width in zip((widths[0], *widths), widths))  # noqa: B905
-            self.half = nn.ModuleList(nn.Conv3d(width, width, 3, 2, 1) for width in widths[:-1])
+            self.shrink = nn.ModuleList(nn.Conv3d(width, width, 3, 2, 1) for width in widths[:-1])
             self.middle = nn.ModuleList([Block(widths[-1], widths[-1]) for _ in range(2)])
             self.up = nn.ModuleList(Block(2 * width, width) for width in reversed(widths))
             pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
-            self.double = nn.ModuleList(nn.Conv3d(width, after, 3, padding=1) for width, after in pairs)
+            self.grow = nn.ModuleList(nn.Conv3d(width, after, 3, padding=1) for width, after in pairs)
             self.norm, self.out = nn.GroupNorm(8, widths[0]), nn.Conv3d(widths[0], 1, 3, padding=1)
 
         def forward(self, x, t):
@@ -130,12 +130,12 @@ def survey_torch(what: str) -> tuple[Any, tuple[int, ...]]:
             for k, block in enumerate(self.down):
                 x = block(x, e)
                 skips.append(x)
-                x = self.half[k](x) if k < len(self.half) else x
+                x = self.shrink[k](x) if k < len(self.shrink) else x
             for block in self.middle:
                 x = block(x, e)
             for k, block in enumerate(self.up):
                 x = block(torch.cat([x, skips.pop()], 1), e)
-                x = self.double[k](nn.functional.interpolate(x, scale_factor=2.0)) if k < len(self.double) else x
+                x = self.grow[k](nn.functional.interpolate(x, scale_factor=2.0)) if k < len(self.grow) else x
             return self.out(nn.functional.silu(self.norm(x)))
 
     class Block(nn.Module):
@@ -223,9 +223,9 @@ def devices(options: argparse.Namespace) -> None:
     alone = None
     for count in (1, 2, 4, 8):
         size = 2 * count
-        method = Native(PointCloud(1024), LatentSetTransformer(), condition_size=4, batch_size=size, steps=10)
+        method = Native(PointCloud(1024), LatentSetTransformer(), batch_size=size)
         data = {"kept": np.zeros((16, 2048, 6), np.float16), "condition": np.zeros((16, 4), np.float16)}
-        task = method.task(shuffled(data, size, seed=0))
+        task = method.task(shuffled(data, size, seed=0), 10)
         chosen = parallel.choose(size, devices=jax.devices()[:count])
         box = [parallel.own(states.init(jax.jit(task.init)(jax.random.key(0)), task.optimizer), chosen)]
         frozen, seed = parallel.replicate((task.frozen, np.uint32(0)), chosen)

@@ -22,10 +22,11 @@ import numpy as np
 from jax3d import cli
 from jax3d.data.captioned import Shapes
 from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, named
-from jax3d.evaluate import sample_surface, score, shares_of
+from jax3d.evaluate import score, shares_of
 from jax3d.io.image import write_image
 from jax3d.math import set_metrics
 from jax3d.math.orbit import turntable
+from jax3d.math.triangles import points_on
 from jax3d.math.validity import validity
 from jax3d.native import load_model
 from jax3d.preview import picture, preview
@@ -51,7 +52,7 @@ def recognised(judge: clip.CLIPScore, shapes: list[Mesh | Points], truth: list[t
 
 def cloud(shape: Mesh | Points, count: int, rng: np.random.Generator) -> np.ndarray:
     """[count, 3] of a shape."""
-    return shape.positions[:count] if isinstance(shape, Points) else sample_surface(shape, count, rng)
+    return shape.positions[:count] if isinstance(shape, Points) else points_on(shape, count, rng).positions
 
 
 def tolerant(model: Any, arrays: np.ndarray) -> list[Mesh | Points]:

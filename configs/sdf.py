@@ -13,7 +13,7 @@ from jax3d.train.loop import TrainConfig
 
 config = NativeModel(
     method=Native(codec=SDFGrid(32), network=UNet3D(width=64, multipliers=(1, 2), patch=4), batch_size=32),
-    model="tiny-sdf",
+    model="runs/sdf/model",
     shapes=Shapes(count=3000),
     train=TrainConfig(steps=4000, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
 )

@@ -30,9 +30,8 @@ from jax3d.io.atomic import replacing
 from jax3d.io.mesh import READABLE, load_mesh
 from jax3d.io.points import load_points
 from jax3d.math import set_metrics
-from jax3d.math.triangles import draw
+from jax3d.math.triangles import points_on
 from jax3d.math.validity import Validity, validity
-from jax3d.types import Mesh
 
 SUFFIXES = (".npz", *READABLE)
 
@@ -129,7 +128,7 @@ def read_shapes(
             whole = load_points(path).positions[None]
         else:
             mesh = load_mesh(path)
-            whole = sample_surface(mesh, points, rng)[None]
+            whole = points_on(mesh, points, rng).positions[None]
             found.append(validity(mesh))
         if points < 1 or whole.shape[1] < points:
             raise ValueError(f"clouds must have --points {points} or more, {path} has {whole.shape[1]}; ask for fewer.")
@@ -149,13 +148,6 @@ def read_npz(path: Path) -> Float[np.ndarray, "n p 3"]:
     if points.ndim not in (2, 3) or points.shape[-1] != 3:
         raise ValueError(f"`points` must be [p, 3] or [n, p, 3], got {list(points.shape)} in {path}; reshape them.")
     return points.reshape(-1, *points.shape[-2:])
-
-
-def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count 3"]:
-    """Points uniform in area on a mesh. Raises ValueError for one without area."""
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
-    face, weights = draw(corners, count, rng)
-    return np.einsum("nk,nkd->nd", weights, corners[face])
 
 
 def normalized(clouds: Float[np.ndarray, "n p 3"]) -> Float[np.ndarray, "n p 3"]:

@@ -1,18 +1,19 @@
 """3D-native models: trained on captioned shapes, loaded from a folder, and drawn from. Joins data, method and loop.
 
-shapes = jax3d.sample_shapes("a red chair", model="runs/pointcloud/model", count=4)
+shapes = jax3d.sample_shapes("a red chair", "pointcloud", count=4)
 
 A model's folder holds model.safetensors, the network's weights under network. and the codec's under codec., and
 model.json: what the conditions are, and the config it was trained with.
 """
 
 import dataclasses
+import functools
 import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -62,40 +63,41 @@ class NativeModel:
 
     def task(self) -> Task:
         """Shapes with their conditions."""
-        data = self.shapes.load()
-        codec_params, kept = self._encoded(data)
+        data, _, kept = _prepared(self)
         reader = _reader(self.told, self.judge, _classes(data["name"]))
         words = data["caption"] if self.told == "text" else [_class(name) for name in data["name"]]
         condition = reader.vectors(list(map(str, words))).astype(np.float16)
-        method = dataclasses.replace(self.method, condition_size=condition.shape[1], steps=self.train.steps)
-        batches = shuffled({"kept": kept, "condition": condition}, method.batch_size, seed=self.shapes.seed)
-        return method.task(batches, load_model(self).params if self.warm else None)
+        batches = shuffled({"kept": kept, "condition": condition}, self.method.batch_size, seed=self.shapes.seed)
+        return self.method.task(batches, self.train.steps, load_model(self).params if self.warm else None)
 
     def finish(self, state: State, workdir: Path) -> None:
         """Write the model's folder, workdir/model, in float16, and a sheet of samples."""
-        data = self.shapes.load()
-        codec_params, _ = self._encoded(data)
+        data, codec_params, _ = _prepared(self)
         tensors = {"network": state.averaged} | ({"codec": codec_params} if codec_params else {})
         write_weights(workdir / "model" / WEIGHTS, named(tensors), jnp.float16)
         about = {"told": self.told, "judge": self.judge, "classes": _classes(data["name"]), "method": repr(self.method)}
         write_json(workdir / "model" / ABOUT, about)
         captions = [str(caption) for caption in data["caption"][:16]] if self.told == "text" else [None] * 16
-        shapes = load_model(self, workdir / "model").sample(captions, seed=0)
-        write_image(preview(shapes), workdir / "samples.png")
+        model = load_model(self, workdir / "model")
+        write_image(preview(model.decode(model.arrays(captions))), workdir / "samples.png")
 
-    def _encoded(self, data: dict[str, np.ndarray]) -> tuple[Params, np.ndarray]:
-        """What the codec keeps of the data; what it had to learn for that is kept on disk."""
-        if self.warm:
-            return self.method.codec.encode(data, load_model(self).codec_params)
-        digest = hashlib.sha256(repr((self.method.codec, self.shapes)).encode()).hexdigest()[:24]
-        path = Path(".cache/codecs") / f"{digest}.safetensors"
-        if path.is_file():
-            found = read_weights(path)
-            return _tree({name: found[name] for name in found if name != "kept"}), found["kept"]
-        params, kept = self.method.codec.encode(data)
-        if params:
-            write_weights(path, {"kept": kept} | named(params))
-        return params, kept
+
+@functools.lru_cache(maxsize=1)
+def _prepared(config: NativeModel) -> tuple[dict[str, np.ndarray], Params, np.ndarray]:
+    """The data, the codec's weights and what it keeps of the data; what it had to learn for that is kept on disk."""
+    codec, data = config.method.codec, config.shapes.load()
+    if config.warm:
+        return data, *codec.encode(data, load_model(config).codec_params)
+    digest = hashlib.sha256(repr((codec, config.shapes)).encode()).hexdigest()[:24]
+    path = Path(".cache/codecs") / f"{digest}.safetensors"
+    if path.is_file():
+        found = dict(read_weights(path))
+        kept = found.pop("kept")
+        return data, unflatten_dict(found, sep="."), kept
+    params, kept = codec.encode(data)
+    if params:
+        write_weights(path, {"kept": kept} | named(params))
+    return data, params, kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,38 +131,34 @@ class Model:
         prompts: Sequence[str | None],
         seed: int = 0,
         *,
-        until: str | None = None,
+        between: bool = False,
         known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
-        """x0 [b, *shape], one a prompt; the k-th depends on the seed, on k and on its own prompt alone.
+        """x0 [b, *shape], one a prompt (None = anything); the k-th depends on the seed, on k and on its prompt alone.
 
-        until: the last shape is of this prompt and the noise of another, and those before lie between it and the first.
+        between: only the first and the last are drawn so, and the others lie between them, prompt and noise.
         known: (x0, mask) [*shape], with x0 as it must be where the mask is 1.
         """
-        count, condition = len(prompts), self.conditions(prompts)
+        count, condition, method = len(prompts), self.conditions(prompts), self.method
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
-        start, method = None, self.method
-        if until is not None:
+        start = None
+        if between:
             share = jnp.linspace(0, 1, count)
-            ends = normal_each(jax.random.split(keys[0]), method.codec.shape)
-            start = slerp(*(jnp.broadcast_to(end, (count, *end.shape)) for end in ends), share)
-            condition += share[:, None] * (self.conditions([until]) - condition)
+            first, last = normal_each(keys[np.array([0, -1])], method.codec.shape)
+            start = slerp(*(jnp.broadcast_to(end, (count, *end.shape)) for end in (first, last)), share)
+            condition = condition[0] + share[:, None] * (condition[-1] - condition[0])
         if known is not None:
             method = dataclasses.replace(method, sampler=euler_ancestral, sample_steps=2 * method.sample_steps)
         found, together = [], min(TOGETHER, count)
         for begin in range(0, count, together):
             rows = np.minimum(np.arange(begin, begin + together), count - 1)
-            begun = None if start is None else start[rows]
-            found.append(np.asarray(method.sample(self.params, condition[rows], keys[rows], begun, *(known or ()))))
+            part = condition[rows], keys[rows], None if start is None else start[rows]
+            found.append(np.asarray(method.sample(self.params, *part, *(known or ()))))
         return np.concatenate(found)[:count]
 
     def decode(self, arrays: np.ndarray) -> list[Mesh | Points]:
         """The assets of arrays [b, *shape]."""
         return [self.method.codec.decode(self.codec_params, x0) for x0 in arrays]
-
-    def sample(self, prompts: Sequence[str | None], seed: int = 0) -> list[Mesh | Points]:
-        """One asset a prompt; None = anything."""
-        return self.decode(self.arrays(prompts, seed))
 
 
 def load_model(config: NativeModel, source: str | Path | None = None) -> Model:
@@ -171,16 +169,14 @@ def load_model(config: NativeModel, source: str | Path | None = None) -> Model:
         raise ValueError(f"{folder} holds no {WEIGHTS} with {ABOUT}; train it first, or give --model FOLDER.")
     about = read_json(folder / ABOUT)
     reader = _reader(about["told"], about["judge"], about["classes"])
-    method = dataclasses.replace(config.method, condition_size=reader.size)
     found = read_weights(path)
-    start = "network."
-    weights = {name.removeprefix(start): found[name] for name in found if name.startswith(start)}
-    params = unnamed(weights, jax.eval_shape(method.init, jax.random.key(0)), path)
-    start = "codec."
-    codec = {
-        name.removeprefix(start): jnp.asarray(found[name], jnp.float32) for name in found if name.startswith(start)
-    }
-    return Model(method, params, _tree(codec), reader)
+    network, codec = (
+        {name.removeprefix(start): found[name] for name in found if name.startswith(start)}
+        for start in ("network.", "codec.")
+    )
+    form = jax.eval_shape(functools.partial(config.method.init, told=reader.size), jax.random.key(0))
+    codec = {name: jnp.asarray(leaf, jnp.float32) for name, leaf in codec.items()}
+    return Model(config.method, unnamed(network, form, path), unflatten_dict(codec, sep="."), reader)
 
 
 def sample_shapes(
@@ -197,7 +193,8 @@ def sample_shapes(
     sentence, for a model that is none and for words that it can't be told.
     """
     config = cli.load_config(config)[0] if isinstance(config, str) else config
-    return load_model(config, model).sample([prompt] * count, seed)
+    loaded = load_model(config, model)
+    return loaded.decode(loaded.arrays([prompt] * count, seed))
 
 
 def describe(config: NativeModel) -> str:
@@ -231,20 +228,23 @@ def write_shapes(
     *,
     count: int,
     seed: int,
+    between: bool = False,
     until: str | None = None,
     complete: Path | None = None,
     half: Half = "+x",
 ) -> None:
-    """Draw shapes and write 0000.glb or .ply ..., preview.png and metrics.json with the seconds of every part."""
+    """Draw shapes and write 0000.glb or .ply ..., preview.png and metrics.json with the seconds of every part.
+
+    between: all shapes lie between the first and the last, whose prompt is `until` where given.
+    """
     if count < 1:
         raise ValueError(f"--count must be 1 or more, is {count}; ask for some.")
     clock = [time.time()]
     loaded = load_model(config)
     known = half_of(config, complete, half) if complete else None
     clock.append(time.time())
-    loaded.arrays([prompt] * min(count, TOGETHER), seed, until=until, known=known)  # compiles
-    clock.append(time.time())
-    arrays = loaded.arrays([prompt] * count, seed, until=until, known=known)
+    prompts = [prompt] * (count - 1) + [prompt if until is None else until]
+    arrays = loaded.arrays(prompts, seed, between=between or until is not None, known=known)
     clock.append(time.time())
     shapes = loaded.decode(arrays)
     clock.append(time.time())
@@ -252,9 +252,8 @@ def write_shapes(
         save = save_points if isinstance(shape, Points) else save_mesh
         save(shape, out / f"{k:04d}.{'ply' if isinstance(shape, Points) else 'glb'}")
     write_image(preview(shapes), out / "preview.png")
-    seconds = dict(zip(("load", "first_batch", "sample", "decode"), np.diff(clock).round(2).tolist(), strict=True))
-    figures = {"prompt": prompt, "count": count, "seed": seed, "seconds": seconds}
-    figures["seconds_per_asset"] = round((clock[4] - clock[2]) / count, 2)
+    seconds = dict(zip(("load", "sample", "decode"), np.diff(clock).round(2).tolist(), strict=True))
+    figures = {"prompt": prompt, "count": count, "seed": seed, "seconds": seconds}  # sample: with its compilation
     write_json(out / "metrics.json", figures | {"device": jax.devices()[0].device_kind})
 
 
@@ -273,15 +272,12 @@ def _reader(told: Told, judge: str, classes: Sequence[str]) -> Reader:
         return Reader(len(classes), one_hot)
     read = clip.load(judge)
     size = read.config.projection_dim
-    return Reader(
-        size,
-        lambda words: np.concatenate(
-            [
-                np.asarray(read.text_features(read.params, words[k : k + 256])) * size**0.5
-                for k in range(0, len(words), 256)
-            ]
-        ),
-    )
+
+    def vectors(words: Sequence[str]) -> np.ndarray:
+        parts = [read.text_features(read.params, words[k : k + 256]) for k in range(0, len(words), 256)]
+        return np.concatenate(parts) * size**0.5
+
+    return Reader(size, vectors)
 
 
 def _classes(names: np.ndarray) -> list[str]:
@@ -291,8 +287,3 @@ def _classes(names: np.ndarray) -> list[str]:
 def _class(name: str) -> str:
     """Of 'chair-000012' (procedural) chair, of 'lamps/tall.glb' (a file) lamps."""
     return re.split(r"[/\\]|-\d+$", str(name))[0]
-
-
-def _tree(leaves: dict[str, Any]) -> Params:
-    """A nested dictionary from dotted paths."""
-    return unflatten_dict(leaves, sep=".")

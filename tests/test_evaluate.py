@@ -69,18 +69,6 @@ def test_meshes_are_sampled_and_checked(reference, tmp_path, capsys):
     assert judged(tmp_path, tmp_path / "generated", reference, "--files", "*/mesh.*") == result  # the seed is fixed
 
 
-def test_a_surface_is_sampled_uniformly():
-    """On an L of two rectangles: a quarter of the area, a quarter of the points; means and variances of the uniform."""
-    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 3], [0, 0, 3]], np.float32)
-    mesh = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 5]]))
-    points = evaluate.sample_surface(mesh, 40000, np.random.default_rng(0))
-    flat = points[:, 2] == 0
-    assert np.mean(flat) == pytest.approx(0.25, abs=0.01)
-    np.testing.assert_allclose(points[flat].mean(0), [0.5, 0.5, 0], atol=0.01)
-    np.testing.assert_allclose(points[~flat].mean(0), [0, 0.5, 1.5], atol=0.02)
-    np.testing.assert_allclose(points[~flat].var(0), [0, 1 / 12, 9 / 12], atol=0.01)
-
-
 def test_normalized_boxes():
     low, high = (f(evaluate.normalized(spheres(3, 0) * [1, 2, 5] + 7), axis=1) for f in (np.min, np.max))
     np.testing.assert_allclose(low, -high, atol=1e-5)

@@ -28,7 +28,7 @@ def box():
 
 SMALL = NativeModel(
     method=Native(
-        codec=PointCloud(24), network=SetTransformer(width=16, layers=1, heads=2), batch_size=4, steps=2, sample_steps=2
+        codec=PointCloud(24), network=SetTransformer(width=16, layers=1, heads=2), batch_size=4, sample_steps=2
     ),
     model="",
     shapes=Shapes(count=4, points=32, resolution=8),
@@ -48,7 +48,7 @@ def config(request, tmp_path_factory):
     return config
 
 
-WORDS = {"text": "a red chair", "class": None, "nothing": None}
+WORDS = {"text": "a red chair", "class": None, "nothing": None}  # the classes are random
 
 
 def test_a_trained_model_is_drawn_from(config, tmp_path):
@@ -66,12 +66,13 @@ def test_shapes_do_not_depend_on_how_many_are_drawn(config):
 
 def test_interpolation_goes_from_one_shape_to_another(config):
     model = load_model(config)
-    between = model.arrays([None] * 5, seed=3, until=WORDS[config.told] if config.told == "text" else None)
-    assert between.shape == (5, 24, 6)
-    if config.told == "text":
-        first, last = between[0], between[-1]
-        middle = np.abs(between[2] - 0.5 * (first + last)).mean()
-        assert 0 < middle < np.abs(first - last).mean()
+    prompts = [WORDS[config.told], None, None, None, None]
+    between = model.arrays(prompts, seed=3, between=True)
+    steps = np.abs(np.diff(between, axis=0)).mean((1, 2))
+    assert 0 < steps.max() < 0.6 * np.abs(between[-1] - between[0]).mean()  # no jumps, and on the way
+    np.testing.assert_array_equal(model.arrays(prompts, seed=3, between=True), between)
+    apart = np.abs(np.diff(model.arrays(prompts, seed=3), axis=0)).mean((1, 2))
+    assert steps.max() < 0.6 * apart.min()  # as far as drawn one by one
 
 
 def test_half_of_a_mesh_is_kept(config, tmp_path):
@@ -89,10 +90,10 @@ def test_words_that_mean_nothing_to_the_model_are_refused(config):
     model = load_model(config)
     if config.told == "class":
         with pytest.raises(ValueError, match="no class 'unicorn'.*known: "):
-            model.sample(["unicorn"])
+            model.conditions(["unicorn"])
     if config.told == "nothing":
         with pytest.raises(ValueError, match="no conditions"):
-            model.sample(["a chair"])
+            model.conditions(["a chair"])
 
 
 def test_folders_that_are_no_model_of_the_config_are_refused(config, tmp_path):

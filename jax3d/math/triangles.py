@@ -7,6 +7,8 @@ diagonal: a + u (b - a) + v (c - a) with (u, v) replaced by (1 - u, 1 - v) where
 import numpy as np
 from jaxtyping import Float, Int
 
+from jax3d.types import Mesh, Points
+
 
 def draw(
     corners: Float[np.ndarray, "f 3 3"], count: int, rng: np.random.Generator
@@ -23,3 +25,21 @@ def draw(
     u, v = rng.random((2, count))
     u, v = np.where(u + v > 1, (1 - u, 1 - v), (u, v))
     return face, np.stack([1 - u - v, u, v], axis=-1)
+
+
+def points_on(mesh: Mesh, count: int, rng: np.random.Generator) -> Points:
+    """Points uniform in area on a mesh, with the colours of its corners, and their normals or else those of the faces.
+
+    Raises ValueError for a mesh without area.
+    """
+    corners = mesh.vertices[mesh.faces]
+    face, weights = draw(corners, count, rng)
+
+    def blend(values: np.ndarray) -> np.ndarray:
+        return np.einsum("nk,nkd->nd", weights, values[mesh.faces[face]]).astype(np.float32)
+
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[face]
+    normals = across if mesh.normals is None else blend(mesh.normals)
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    normals = (normals / np.where(length > 0, length, 1)).astype(np.float32)
+    return Points(blend(mesh.vertices), None if mesh.colors is None else blend(mesh.colors), normals)

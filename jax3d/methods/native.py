@@ -38,9 +38,7 @@ class Native:
 
     codec: Codec
     network: nn.Module
-    """(x [b, *shape], t [b], condition [b, d]) -> like x."""
-    condition_size: int = 0
-    """d; 0 = the model knows no conditions."""
+    """(x [b, *shape], t [b], condition [b, d]) -> like x; d = 0 where the model knows no conditions."""
     sigma_data: float = 0.5
     """Standard deviation of x0."""
     sigma_mean: float = -1.2
@@ -52,8 +50,6 @@ class Native:
     learning_rate: float = 4e-3
     warmup: int = 200
     """Steps of the rate's rise, at most half of all."""
-    steps: int = 10000
-    """Length of the cosine decay."""
     sampler: Callable[[], Sampler] = samplers.dpmpp_2m
     sample_steps: int = 32
     guidance: float = 2.0
@@ -61,9 +57,9 @@ class Native:
     sigma_min: float = 0.002
     sigma_max: float = 80.0
 
-    def init(self, key: Key) -> Params:
-        """The network's initial weights."""
-        x, condition = jnp.zeros((1, *self.codec.shape)), jnp.zeros((1, self.condition_size))
+    def init(self, key: Key, told: int) -> Params:
+        """The network's initial weights, for conditions of `told` numbers."""
+        x, condition = jnp.zeros((1, *self.codec.shape)), jnp.zeros((1, told))
         return self.network.init(key, x, jnp.zeros(1), condition)["params"]
 
     def denoiser(self, params: Params, condition: Float[Array, "b d"]) -> Denoiser:
@@ -74,15 +70,15 @@ class Native:
 
         return edm(network, self.sigma_data)
 
-    def task(self, batches: Callable[[int], dict[str, Any]], start: Params | None = None) -> Task:
-        """A task whose batches hold `kept` [b, ...], what the codec's `encode` keeps, and `condition` [b, d].
-
-        It begins with the weights `start`, or with random ones.
+    def task(self, batches: Callable[[int], dict[str, Any]], steps: int, start: Params | None = None) -> Task:
+        """A task of so many steps, whose batches hold `kept` [b, ...], what the codec's `encode` keeps, and `condition`
+        [b, d]. It begins with the weights `start`, or with random ones.
         """
-        init = self.init if start is None else lambda key: start
-        rate = optax.warmup_cosine_decay_schedule(
-            0.0, self.learning_rate, min(self.warmup, self.steps // 2), self.steps
-        )
+
+        def init(key: Key) -> Params:
+            return self.init(key, batches(0)["condition"].shape[1]) if start is None else start
+
+        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, min(self.warmup, steps // 2), steps)
         return Task(init, self._loss, muon(rate, weight_decay=0.01), self.batch_size, batches=batches)
 
     def _loss(self, params: Params, frozen: Params, batch: dict[str, Array], keys: Array, step: Array):
@@ -108,12 +104,13 @@ class Native:
 
         start: the initial noise, N(0, 1), instead of a draw. known: x0 as it must be where `mask` is 1; both broadcast.
         """
-        noise = noise_like(keys, jnp.zeros((len(condition), *self.codec.shape))) if start is None else start
+        k_start, k_steps = split_each(keys, 2)
+        start = noise_like(k_start, jnp.zeros((len(condition), *self.codec.shape))) if start is None else start
         denoise = self.denoiser(params, condition)
-        if self.condition_size and self.guidance != 1:
+        if condition.shape[1] and self.guidance != 1:
             both = jnp.concatenate([condition, jnp.zeros_like(condition)])
             denoise = guide_batched(self.denoiser(params, both), self.guidance)
         if known is not None:
             denoise = inpaint(denoise, known, mask)
         levels = jnp.append(jnp.asarray(karras(self.sample_steps, self.sigma_min, self.sigma_max)), 0.0)
-        return samplers.sample(self.sampler(), denoise, self.sigma_max * noise, levels, keys)
+        return samplers.sample(self.sampler(), denoise, self.sigma_max * start, levels, k_steps)

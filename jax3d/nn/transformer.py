@@ -79,3 +79,22 @@ class SpatialTransformer(nn.Module):
         for i in range(self.layers):
             y = TransformerBlock(self.heads, name=f"transformer_blocks.{i}")(y, context, frames)
         return x + project("proj_out", nn.initializers.zeros)(y.reshape(b, h, w, c))
+
+
+class Attend(nn.Module):
+    """Self-attention among all places of [b, *space, c], at first the identity; arXiv:2105.05233."""
+
+    heads: int
+    groups: int
+    positions: bool = False
+    """Give each place an embedding of its own; the module is then for the size that it was initialised with."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space c"]:
+        h = GroupNorm(self.groups, name="norm")(x)
+        if self.positions:
+            h = h + self.param("positions", nn.initializers.normal(0.1), h.shape[1:])
+        tokens = h.reshape(h.shape[0], -1, h.shape[-1])
+        qkv = Dense(3 * x.shape[-1], name="qkv")(tokens).reshape(*tokens.shape[:2], 3, self.heads, -1)
+        y = attention(*jnp.moveaxis(qkv, 2, 0)).reshape(x.shape)
+        return x + Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name="out")(y)

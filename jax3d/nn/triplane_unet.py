@@ -29,7 +29,7 @@ from jax3d.math.planes import ACROSS, PLANES
 from jax3d.nn.condition import Condition
 from jax3d.nn.layers import Conv, Dense, GroupNorm
 from jax3d.nn.resnet import double
-from jax3d.nn.unet3d import Attend
+from jax3d.nn.transformer import Attend
 
 
 def fold(x: Float[Array, "b 3 *rest"]) -> Float[Array, "n *rest"]:
@@ -74,19 +74,6 @@ class PlaneBlock(nn.Module):
         return x + h
 
 
-class PlaneAttention(nn.Module):
-    """Attention among all places of the three planes, which an embedding tells where they are: [n, r, r, c]."""
-
-    heads: int
-    groups: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n r r c"]) -> Float[Array, "n r r c"]:
-        planes = unfold(x)
-        planes = planes + self.param("positions", nn.initializers.normal(0.1), planes.shape[1:])
-        return fold(Attend(self.heads, self.groups, name="attend")(planes))
-
-
 class TriplaneUNet(nn.Module):
     """Planes x [b, 3, r, r, c], t [b], condition [b, d] (d = 0: none) -> [b, 3, r, r, c], 0 before training.
 
@@ -117,7 +104,7 @@ class TriplaneUNet(nn.Module):
             if i + 1 < len(self.widths):
                 h = Conv(features, stride=2, name=f"down.{i}.half")(h)
         h = PlaneBlock(features, self.groups, name="mid.0")(h, e)
-        h = PlaneAttention(self.heads, self.groups, name="mid.attend")(h)
+        h = fold(Attend(self.heads, self.groups, positions=True, name="mid.attend")(unfold(h)))
         h = PlaneBlock(features, self.groups, name="mid.1")(h, e)
         for i, features in reversed(list(enumerate(self.widths))):
             for j in range(self.blocks):

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jax3d.nn.attention import attention
 from jax3d.nn.condition import Condition
 from jax3d.nn.layers import Conv, Dense, GroupNorm
+from jax3d.nn.transformer import Attend
 
 
 class UNet3D(nn.Module):
@@ -102,20 +102,6 @@ class Block(nn.Module):
         h = jax.nn.silu(GroupNorm(self.groups, name="norm2")(h) * (1 + scale) + shift)
         h = Conv(self.features, kernel_init=nn.initializers.zeros, name="conv2")(h)
         return h + (x if x.shape[-1] == self.features else Dense(self.features, name="shortcut")(x))
-
-
-class Attend(nn.Module):
-    """Self-attention among the voxels of [b, *space, c]."""
-
-    heads: int
-    groups: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space c"]:
-        tokens = GroupNorm(self.groups, name="norm")(x).reshape(x.shape[0], -1, x.shape[-1])
-        qkv = Dense(3 * x.shape[-1], name="qkv")(tokens).reshape(*tokens.shape[:2], 3, self.heads, -1)
-        y = attention(*jnp.moveaxis(qkv, 2, 0)).reshape(x.shape)
-        return x + Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name="out")(y)
 
 
 def fold(x: Float[Array, "b x y z c"], p: int) -> Float[Array, "b x2 y2 z2 c2"]:

@@ -177,15 +177,7 @@ class NeRF:
     ) -> Points:
         """`count` points spread evenly over the area of the exported surface."""
         mesh = self.export(params, resolution=resolution, threshold=threshold)
-        face, weights = triangles.draw(mesh.vertices[mesh.faces], count, np.random.default_rng(seed))
-        weights = weights.astype(np.float32)
-
-        def blend(values: np.ndarray) -> np.ndarray:
-            return np.einsum("nk,nkc->nc", weights, values[mesh.faces[face]])
-
-        normals = blend(mesh.normals)
-        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-        return Points(blend(mesh.vertices), blend(mesh.colors), normals)
+        return triangles.points_on(mesh, count, np.random.default_rng(seed))
 
     def _colors(self, params: Params, points: np.ndarray, normals: np.ndarray, block: int = 65536) -> np.ndarray:
         color = jax.jit(lambda x, n: self.query(params, x, -n).color)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jax3d.math.triangles import draw
+from jax3d.math.triangles import draw, points_on
+from jax3d.types import Mesh
 
 SQUARE = np.array([[[0.0, 0, 0], [2, 0, 0], [2, 1, 0]], [[0.0, 0, 0], [2, 1, 0], [0, 1, 0]], [[5.0, 5, 5]] * 3])
 
@@ -20,3 +21,28 @@ def test_points_are_uniform_over_a_square_of_two_triangles():
 def test_triangles_without_area_are_refused():
     with pytest.raises(ValueError, match="triangles with an area"):
         draw(SQUARE[2:], 5, np.random.default_rng(0))
+
+
+def test_a_surface_is_sampled_uniformly():
+    """On an L of two rectangles: a quarter of the area, a quarter of the points; means and variances of the uniform."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 3], [0, 0, 3]], np.float32)
+    mesh = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 5]]))
+    points = points_on(mesh, 40000, np.random.default_rng(0)).positions
+    flat = points[:, 2] == 0
+    assert np.mean(flat) == pytest.approx(0.25, abs=0.01)
+    np.testing.assert_allclose(points[flat].mean(0), [0.5, 0.5, 0], atol=0.01)
+    np.testing.assert_allclose(points[~flat].mean(0), [0, 0.5, 1.5], atol=0.02)
+    np.testing.assert_allclose(points[~flat].var(0), [0, 1 / 12, 9 / 12], atol=0.01)
+
+
+def test_colours_and_normals_are_those_of_the_corners_or_else_the_faces():
+    corners = np.array([[0, 0, 1], [2, 0, 1], [0, 2, 1]], np.float32)
+    mesh = Mesh(corners, np.array([[0, 1, 2]]), colors=0.5 * corners)
+    drawn = points_on(mesh, 50, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn.colors, 0.5 * drawn.positions, atol=1e-6)
+    np.testing.assert_allclose(drawn.normals, np.tile([0, 0, 1], (50, 1)), atol=1e-6)
+    tilted = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    drawn = points_on(mesh._replace(colors=None, normals=tilted), 50, np.random.default_rng(0))
+    shares = np.stack([1 - drawn.positions[:, :2].sum(1) / 2, *(drawn.positions[:, :2].T / 2)], axis=-1)
+    np.testing.assert_allclose(drawn.normals, shares / np.linalg.norm(shares, axis=-1, keepdims=True), atol=1e-5)
+    assert drawn.colors is None

@@ -18,9 +18,7 @@ from jax3d.train.loop import TrainConfig, train
 METHOD = Native(
     codec=PointCloud(16, colors=False),
     network=SetTransformer(width=32, layers=1, heads=2),
-    condition_size=2,
     batch_size=16,
-    steps=300,
     warmup=20,
     sample_steps=12,
     guidance=1.0,
@@ -42,39 +40,29 @@ class Gaussian(nn.Module):
         return (exact - self.sigma_data**2 / total * x) * jnp.sqrt(total) / (sigma * self.sigma_data)
 
 
+EXACT = dataclasses.replace(
+    METHOD, network=Gaussian(0.3, METHOD.sigma_data), codec=PointCloud(500, colors=False), sample_steps=40
+)
+
+
 def test_sampling_gives_the_distribution_of_an_exact_network():
-    method = dataclasses.replace(
-        METHOD,
-        network=Gaussian(0.3, METHOD.sigma_data),
-        codec=PointCloud(500, colors=False),
-        condition_size=3,
-        sample_steps=40,
-    )
     means = jnp.array([[1.0, 0.0, -1.0], [0.2, 0.5, 0.0]])
-    found = method.sample({}, means, jax.random.split(jax.random.key(0), 2))
+    found = EXACT.sample({}, means, jax.random.split(jax.random.key(0), 2))
     np.testing.assert_allclose(found.mean(1), means, atol=0.05)
     np.testing.assert_allclose(found.std(1), 0.3, atol=0.04)
 
 
 def test_guidance_goes_on_from_the_unconditional_towards_the_condition():
-    method = dataclasses.replace(
-        METHOD,
-        network=Gaussian(0.3, METHOD.sigma_data),
-        codec=PointCloud(500, colors=False),
-        condition_size=3,
-        sample_steps=40,
-    )
     mean = jnp.array([[0.5, 0.0, -0.5]])
-    guided = dataclasses.replace(method, guidance=2.0).sample({}, mean, jax.random.split(jax.random.key(0), 1))
+    guided = dataclasses.replace(EXACT, guidance=2.0).sample({}, mean, jax.random.split(jax.random.key(0), 1))
     # D_u + 2 (D_c - D_u) with D linear in the mean is the denoiser of twice the mean
     np.testing.assert_allclose(guided.mean(1), 2 * mean, atol=0.06)
 
 
 def test_an_example_depends_on_its_key_alone():
-    method = dataclasses.replace(METHOD, network=Gaussian(0.3, 0.5), condition_size=3)
     keys, none = jax.random.split(jax.random.key(0), 3), jnp.zeros((3, 3))
-    together = method.sample({}, none, keys)
-    chex.assert_trees_all_close(method.sample({}, none[:1], keys[2:])[0], together[2], atol=1e-5)
+    together = EXACT.sample({}, none, keys)
+    chex.assert_trees_all_close(EXACT.sample({}, none[:1], keys[2:])[0], together[2], atol=1e-5)
     assert jnp.abs(together[0] - together[1]).max() > 0.1
 
 
@@ -84,8 +72,8 @@ def trained():
     which = np.arange(64) % 2
     points = np.zeros((64, 32, 3)) + np.array([0.5, 0.0, 0.0]) * (1 - 2 * which)[:, None, None]
     _, kept = METHOD.codec.encode({"points": points})
-    task = METHOD.task(shuffled({"kept": kept, "condition": np.eye(2)[which].astype(np.float16)}, 16, seed=0))
-    return train(task, TrainConfig(steps=METHOD.steps, progress=False, ema_decay=0.98)).averaged
+    task = METHOD.task(shuffled({"kept": kept, "condition": np.eye(2)[which].astype(np.float16)}, 16, seed=0), 300)
+    return train(task, TrainConfig(steps=300, progress=False, ema_decay=0.98)).averaged
 
 
 @pytest.mark.parametrize("condition, mean", [((1.0, 0.0), 0.5), ((0.0, 1.0), -0.5)])

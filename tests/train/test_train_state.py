@@ -18,6 +18,14 @@ def test_clip_keeps_direction_and_bounds_norm():
     chex.assert_trees_all_equal(states.clip(zeros, 2.0)[0], zeros)
 
 
+def test_a_step_does_not_change_types_so_that_it_compiles_once():
+    optimizer = optax.adam(1.0)
+    state = states.init({"w": jnp.full((2,), 1e3)}, optimizer)  # weakly typed, as numbers of Python are
+    types = lambda state: [(leaf.dtype, leaf.weak_type) for leaf in jax.tree.leaves(state)]  # noqa: E731
+    after, _ = states.advance(state, jnp.float32(0), {"w": jnp.ones(2)}, optimizer)
+    assert types(after) == types(state)
+
+
 def test_average_of_moving_weights_is_the_recursion():
     """Against a numpy loop: w walks by -1 a step; d_t is 1/10 at the start, the decay itself in the limit."""
     optimizer, decay, steps = optax.sgd(1.0), 0.6, 12
