@@ -14,10 +14,10 @@ from jax3d.train.loop import TrainConfig
 config = NativeModel(
     method=Native(
         codec=PointCloud(2048, drawn=512),
-        network=LatentSetTransformer(width=160, latents=64, rounds=3, layers=2, heads=5, point_width=80),
-        batch_size=32,
+        network=LatentSetTransformer(width=160, latents=64, rounds=3, layers=2, heads=2, point_width=80),
+        batch_size=16,
     ),
     model="runs/pointcloud/model",
     shapes=Shapes(count=3000),
-    train=TrainConfig(steps=4000, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
+    train=TrainConfig(steps=3600, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
 )

@@ -12,8 +12,8 @@ from jax3d.nn.unet3d import UNet3D
 from jax3d.train.loop import TrainConfig
 
 config = NativeModel(
-    method=Native(codec=SDFGrid(32), network=UNet3D(width=64, multipliers=(1, 2), patch=4), batch_size=32),
+    method=Native(codec=SDFGrid(32), network=UNet3D(width=48, heads=2, multipliers=(1, 2), patch=4), batch_size=16),
     model="runs/sdf/model",
     shapes=Shapes(count=3000),
-    train=TrainConfig(steps=4000, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
+    train=TrainConfig(steps=2400, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
 )
