@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ class NativeModel:
 
     def task(self) -> Task:
         """Shapes with their conditions."""
-        data, _, kept = _prepared(self)
+        data, _, kept = prepared(self)
         reader = _reader(self.told, self.judge, _classes(data["name"]))
         words = data["caption"] if self.told == "text" else [_class(name) for name in data["name"]]
         condition = reader.vectors(list(map(str, words))).astype(np.float16)
@@ -72,7 +73,7 @@ class NativeModel:
 
     def finish(self, state: State, workdir: Path) -> None:
         """Write the model's folder, workdir/model, in float16, and a sheet of samples."""
-        data, codec_params, _ = _prepared(self)
+        data, codec_params, _ = prepared(self)
         tensors = {"network": state.averaged} | ({"codec": codec_params} if codec_params else {})
         write_weights(workdir / "model" / WEIGHTS, named(tensors), jnp.float16)
         about = {"told": self.told, "judge": self.judge, "classes": _classes(data["name"]), "method": repr(self.method)}
@@ -83,15 +84,19 @@ class NativeModel:
 
 
 @functools.lru_cache(maxsize=1)
-def _prepared(config: NativeModel) -> tuple[dict[str, np.ndarray], Params, np.ndarray]:
+def prepared(config: NativeModel) -> tuple[dict[str, np.ndarray], Params, np.ndarray]:
     """The data, the codec's weights and what it keeps of the data; what it had to learn for that is kept on disk."""
     codec, data = config.method.codec, config.shapes.load()
     if config.warm:
         return data, *codec.encode(data, load_model(config).codec_params)
     digest = hashlib.sha256(repr((codec, config.shapes)).encode()).hexdigest()[:24]
     path = Path(".cache/codecs") / f"{digest}.safetensors"
-    if path.is_file():
-        found = dict(read_weights(path))
+    try:
+        found = dict(read_weights(path)) if path.is_file() else {}
+    except ValueError as error:
+        found = {}
+        print(f"{error} It is made again.", file=sys.stderr)
+    if found:
         kept = found.pop("kept")
         return data, unflatten_dict(found, sep="."), kept
     params, kept = codec.encode(data)

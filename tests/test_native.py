@@ -2,18 +2,20 @@
 
 import dataclasses
 
+import chex
 import numpy as np
 import pytest
 import trimesh
 
 from jax3d.codec.points import PointCloud
+from jax3d.codec.triplane import Triplanes
 from jax3d.data.captioned import Shapes
 from jax3d.io.mesh import save_mesh
 from jax3d.io.points import load_points
 from jax3d.io.weights import read_json
 from jax3d.math.camera import orbit
 from jax3d.methods.native import Native
-from jax3d.native import NativeModel, half_of, load_model, write_shapes
+from jax3d.native import NativeModel, half_of, load_model, prepared, write_shapes
 from jax3d.nn.set_transformer import SetTransformer
 from jax3d.preview import picture
 from jax3d.train.loop import TrainConfig, train
@@ -46,6 +48,21 @@ def config(request, tmp_path_factory):
         config.finish(train(config.task(), config.train, None), folder)
     assert (folder / "samples.png").is_file()
     return config
+
+
+def test_a_codec_is_learned_once_and_again_where_its_cache_is_damaged(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    codec = Triplanes(resolution=8, channels=2, width=4, learn=4, learn_steps=2, steps=2, points=16, block=2, nodes=8)
+    config = dataclasses.replace(SMALL, method=dataclasses.replace(SMALL.method, codec=codec))
+    _, params, planes = prepared(config)
+    (path,) = tmp_path.glob(".cache/codecs/*")
+    for damage in (False, True):
+        prepared.cache_clear()
+        path.write_bytes(path.read_bytes()[: -1 if damage else None])
+        _, again, same = prepared(config)
+        chex.assert_trees_all_equal(again, params)
+        np.testing.assert_array_equal(same, planes)
+        assert (str(path.relative_to(tmp_path)) in capsys.readouterr().err) == damage
 
 
 WORDS = {"text": "a red chair", "class": None, "nothing": None}  # the classes are random

@@ -1,0 +1,24 @@
+"""Solids from text: three planes of features that one small decoder reads, by a U-Net that knows which lines they share.
+
+python sample.py triplane --prompt "a red chair" --count 8
+python train.py triplane [--shapes.folder FOLDER --shapes.inflate 0.03]        writes runs/triplane/model
+"""
+
+from jax3d.codec.triplane import Triplanes
+from jax3d.data.captioned import Shapes
+from jax3d.methods.native import Native
+from jax3d.native import NativeModel
+from jax3d.nn.triplane_unet import TriplaneUNet
+from jax3d.train.loop import TrainConfig
+
+config = NativeModel(
+    method=Native(
+        codec=Triplanes(),
+        network=TriplaneUNet(width=32, multipliers=(1, 2, 3)),
+        sigma_data=1.0,
+        batch_size=16,
+    ),
+    model="runs/triplane/model",
+    shapes=Shapes(count=3000),
+    train=TrainConfig(steps=2400, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
+)
