@@ -159,8 +159,8 @@ def stages(method: DreamFusion) -> list[tuple[int, int]]:
 
 def _export(method: DreamFusion, params: Params, export: Export) -> tuple[Mesh | None, Points | None]:
     if export == "mesh":
-        resolution, max_faces = method.export_resolution, method.max_faces
-        return method.scene.export(params, resolution=resolution, max_faces=max_faces), None
+        how = {"resolution": method.export_resolution, "max_faces": method.max_faces, "texture": method.texture}
+        return method.scene.export(params, **how), None
     if export == "point_cloud":
         return None, method.scene.points(params, 16384, resolution=method.export_resolution)
     if export == "nerf":

@@ -40,6 +40,9 @@ class Mesh(NamedTuple):
     faces: np.ndarray  # [f, 3] int32
     colors: np.ndarray | None = None  # [v, 3] in [0, 1]
     normals: np.ndarray | None = None  # [v, 3] unit
+    uv: np.ndarray | None = None  # [v, 2] in [0, 1], v upwards
+    texture: np.ndarray | None = None  # [h, w, 3] in [0, 1], row 0 at v = 1
+    normal_map: np.ndarray | None = None  # [h, w, 3] unit, in the frame (tangent, bitangent, normal) of math/atlas
 
 
 class Points(NamedTuple):

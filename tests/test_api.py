@@ -29,6 +29,7 @@ def method(make_prior, tmp_path_factory):
         batch_size=2,
         steps=6,
         export_resolution=32,
+        texture=256,
     )
 
 

@@ -1,4 +1,4 @@
-"""Meshes and point clouds in files: GLB, PLY, OBJ.
+"""Meshes in files: GLB, PLY, OBJ.
 
 Axes. Our world has z up and objects face +x, so +y is the object's left. glTF 2.0 (sec. 3.4, "Coordinate System and
 Units") has y up and objects face +z, so +x is the object's left. The two differ by the rotation
@@ -11,7 +11,7 @@ they hold our coordinates as they are, z up.
 Colours. `Mesh.colors` are display values (sRGB, IEC 61966-2-1), as the pixels of a rendered image are. glTF's COLOR_0
 is linear light (sec. 3.7.2.1), so a .glb gets decoded values, in float32 because 8 bits of linear light are too coarse
 for dark tones; viewers encode them again and show the colours that we meant. PLY and OBJ hold sRGB values of 8 bits,
-as MeshLab and Blender expect.
+as MeshLab and Blender expect, and textures are sRGB in every format (glTF 2.0, sec. 3.9.2).
 """
 
 import io
@@ -20,10 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
+from PIL import Image
 from trimesh.exchange.gltf import export_glb, load_glb
+from trimesh.exchange.obj import export_obj
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
 
 from jax3d.io.atomic import replacing
 from jax3d.io.srgb import decode_srgb, encode_srgb
+from jax3d.math import atlas
 from jax3d.types import Mesh
 
 logging.getLogger("trimesh").setLevel(logging.ERROR)  # its warnings name its own internals
@@ -35,22 +40,29 @@ READABLE = (".glb", ".ply", ".obj", ".stl")
 def save_mesh(mesh: Mesh, path: str | Path) -> None:
     """Writes .glb (turned to y up, linear colours), .ply or .obj (z up as it is, sRGB colours), by the suffix.
 
-    Normals are written always: the mesh's own, or the angle-weighted means of its faces'. A .glb carries no material,
-    as readers such as trimesh drop vertex colours in favour of one. Raises ValueError for another suffix, a mesh
-    without faces or with bad numbers, and a place that cannot be written.
+    Normals are written always: the mesh's own, or the angle-weighted means of its faces'. A texture goes into a rough
+    dielectric material of a .glb, with the normal map, or into files of the same stem beside an .obj (.mtl and .png);
+    without one, and in a .ply, the vertices are coloured. Such a .glb carries no material, as readers like trimesh drop
+    vertex colours in favour of one. Raises ValueError for another suffix, a mesh without faces or with bad numbers, and
+    a place that cannot be written.
     """
-    suffix = Path(path).suffix.lower()
+    path = Path(path)
+    suffix = path.suffix.lower()
     _check(mesh)
+    files = {}
     if suffix == ".glb":
-        data = _glb_bytes(mesh)
+        files[path.name] = _glb_bytes(mesh)
     elif suffix == ".ply":
-        data = _trimesh(mesh).export(file_type="ply", vertex_normal=True)
+        files[path.name] = _trimesh(mesh._replace(texture=None)).export(file_type="ply", vertex_normal=True)
     elif suffix == ".obj":
-        data = _trimesh(mesh).export(file_type="obj", include_normals=True).encode()
+        made, stem = _trimesh(mesh, path.stem), path.stem
+        text, files = export_obj(made, include_normals=True, return_texture=True, mtl_name=f"{stem}.mtl")
+        files[path.name] = text.encode()
     else:
         raise ValueError(f"meshes are written as .glb, .ply or .obj, not {suffix or 'without a suffix'}: {path}.")
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    for name, data in files.items():  # the mesh last, when all it names is there
+        with replacing(path.with_name(name)) as temporary:
+            temporary.write_bytes(data)
 
 
 def load_mesh(path: str | Path) -> Mesh:
@@ -88,29 +100,58 @@ def _check(mesh: Mesh) -> None:
     for name, values in (("colors", mesh.colors), ("normals", mesh.normals)):
         if values is not None and np.shape(values) != vertices.shape:
             raise ValueError(f"{name} must be {vertices.shape} as the vertices are, got {np.shape(values)}.")
+    if mesh.texture is not None and np.shape(mesh.uv) != (len(vertices), 2):
+        raise ValueError(f"a texture needs uv [{len(vertices)}, 2] for the vertices, got {np.shape(mesh.uv)}.")
 
 
-def _trimesh(mesh: Mesh) -> trimesh.Trimesh:
-    colors = None if mesh.colors is None else np.clip(np.array(mesh.colors, np.float64), 0, 1)
-    made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
+def _trimesh(mesh: Mesh, name: str = "material") -> trimesh.Trimesh:
+    if mesh.texture is None:
+        colors = None if mesh.colors is None else np.clip(np.array(mesh.colors, np.float64), 0, 1)
+        made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False)
+    else:
+        made = trimesh.Trimesh(mesh.vertices, mesh.faces, visual=_textured(mesh, name), process=False)
     normals = np.array(made.vertex_normals if mesh.normals is None else mesh.normals, np.float64)
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     made.vertex_normals = np.where(length > 0, normals / np.maximum(length, 1e-30), [0.0, 0.0, 1.0])
     return made
 
 
+def _textured(mesh: Mesh, name: str) -> TextureVisuals:
+    """The texture, and the normal map, as a material that neither mirrors nor shines."""
+    normal_map = None if mesh.normal_map is None else _picture(0.5 + 0.5 * mesh.normal_map)
+    material = PBRMaterial(
+        name=name,
+        baseColorTexture=_picture(mesh.texture),
+        normalTexture=normal_map,
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+    )
+    return TextureVisuals(np.array(mesh.uv, np.float64), material)
+
+
+def _picture(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.round(255 * np.clip(values, 0, 1)).astype(np.uint8))
+
+
 def _glb_bytes(mesh: Mesh) -> bytes:
     made = _trimesh(mesh._replace(colors=None))
-    turned = trimesh.Trimesh(made.vertices[:, TO_GLTF], made.faces, process=False)
+    visual = made.visual if mesh.texture is not None else None
+    turned = trimesh.Trimesh(made.vertices[:, TO_GLTF], made.faces, visual=visual, process=False)
     turned.vertex_normals = made.vertex_normals[:, TO_GLTF]
-    if mesh.colors is not None:  # an attribute of the application's own keeps float32; the exporter's colours are bytes
+    names = {}  # attributes of the application's own keep float32; the exporter's colours are bytes
+    if mesh.normal_map is not None:
+        tangents = atlas.tangents(mesh._replace(normals=made.vertex_normals))
+        turned.vertex_attributes["_tangent"] = tangents[:, [*TO_GLTF, 3]]
+        names["_tangent"] = "TANGENT"
+    if mesh.colors is not None and mesh.texture is None:
         turned.vertex_attributes["_linear"] = decode_srgb(np.asarray(mesh.colors, np.float64)).astype(np.float32)
+        names["_linear"] = "COLOR_0"
 
     def rename(tree):
         for entry in tree["meshes"]:
             attributes = entry["primitives"][0]["attributes"]
-            if "_linear" in attributes:
-                attributes["COLOR_0"] = attributes.pop("_linear")
+            for name in names:
+                attributes[names[name]] = attributes.pop(name)
 
     return export_glb(trimesh.Scene(turned), include_normals=True, tree_postprocessor=rename)
 

@@ -97,6 +97,8 @@ class DreamFusion:
     """Grid cells along an edge of the cube in which the surface is found."""
     max_faces: int | None = None
     """Triangles that the exported mesh may have; None = as many as the grid gives."""
+    texture: int | None = 1024
+    """Texels along an edge of the exported mesh's texture; None = colours at the vertices."""
 
     def task(self, prior: StableDiffusion, prompt: str, size: int | None = None) -> Task:
         """The optimisation for one prompt with renders of `size` pixels (the first stage's by default).

@@ -14,15 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jax3d.math import atlas, isosurface, linalg, quadrature, triangles
 from jax3d.math import camera as cameras
-from jax3d.math import isosurface, linalg, quadrature, triangles
 from jax3d.math.camera import Camera, Rays
 from jax3d.math.contract import contract
 from jax3d.nn.field import FieldSample, Voxels
 from jax3d.render import volume
 from jax3d.render.packed import Occupancy, render_packed, render_some
 from jax3d.render.shade import Light
+from jax3d.scene.bake import baked
 from jax3d.types import Key, Mesh, Params, Points, Render
+
+TEXTURED_FACES = 50_000
+"""More take too long to unwrap, and the normal map shows what is lost."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,17 +164,24 @@ class NeRF:
         threshold: float | None = None,
         keep: float = 0.02,
         max_faces: int | None = None,
+        texture: int | None = None,
     ) -> Mesh:
         """The surface density = threshold (None = chosen from the distribution) with colours and normals.
 
-        Parts with fewer than `keep` of all faces are dropped, and the rest is decimated to `max_faces` triangles. A
+        Parts with fewer than `keep` of all faces are dropped, and the rest is decimated to `max_faces` triangles. With
+        `texture` texels along an edge it has a texture and a normal map too, and at most 50,000 triangles. A
         direction-dependent colour is taken as seen head on.
         """
         density = self.density_grid(params, resolution)
         mesh = isosurface.extract(density, self.half, threshold=threshold, keep=keep)
+        if texture is not None:
+            max_faces = min(max_faces or TEXTURED_FACES, atlas.most_faces(texture))
         mesh = mesh if max_faces is None else isosurface.decimate(mesh, max_faces)
-        normals = isosurface.node_normals(density, mesh.vertices, self.half)
-        return mesh._replace(colors=self._colors(params, mesh.vertices, normals), normals=normals)
+        normals = lambda points: isosurface.node_normals(density, points, self.half)  # noqa: E731
+        colors = lambda points, normals: self._colors(params, points, normals)  # noqa: E731
+        mesh = mesh._replace(normals=normals(mesh.vertices))
+        mesh = mesh._replace(colors=colors(mesh.vertices, mesh.normals))
+        return mesh if texture is None else baked(mesh, texture, colors, normals)
 
     def points(
         self, params: Params, count: int, *, seed: int = 0, resolution: int = 128, threshold: float | None = None

@@ -40,11 +40,57 @@ def gltf_accessors(path) -> dict[str, tuple[dict, np.ndarray]]:
     found = {}
     for name, index in tree["meshes"][0]["primitives"][0]["attributes"].items():
         accessor = tree["accessors"][index]
-        assert (accessor["componentType"], accessor["type"]) == (5126, "VEC3")  # float32
+        assert accessor["componentType"] == 5126  # float32
+        size = {"VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
         start = tree["bufferViews"][accessor["bufferView"]]["byteOffset"] + accessor.get("byteOffset", 0)
-        values = np.frombuffer(binary, "<f4", 3 * accessor["count"], start).reshape(-1, 3)
+        values = np.frombuffer(binary, "<f4", size * accessor["count"], start).reshape(-1, size)
         found[name] = accessor, values
     return found
+
+
+@pytest.fixture
+def textured(mesh) -> Mesh:
+    """The same with a texture of four colours and a normal map."""
+    uv = np.random.default_rng(1).uniform(0.05, 0.95, (len(mesh.vertices), 2)).astype(np.float32)
+    texture = np.zeros((8, 8, 3), np.float32)
+    texture[:4, :4], texture[:4, 4:], texture[4:, 4:] = np.float32([51, 102, 153]) / 255, 1.0, 0.2
+    normal_map = np.broadcast_to(np.float32([0.6, 0, 0.8]), (8, 8, 3))
+    return mesh._replace(uv=uv, texture=texture, normal_map=normal_map)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_a_texture_goes_with_the_mesh(textured, tmp_path, suffix):
+    path = tmp_path / f"thing{suffix}"
+    save_mesh(textured, path)
+    (part,) = trimesh.load_scene(path, process=False).geometry.values()
+    turned = part.vertices[:, [2, 0, 1]] if suffix == ".glb" else part.vertices
+    corners = np.concatenate([turned, part.visual.uv], axis=-1)[part.faces]
+    wanted = np.concatenate([textured.vertices, textured.uv], axis=-1)[textured.faces]
+    np.testing.assert_allclose(corners, wanted, atol=1e-5)
+    material = part.visual.material
+    image = material.baseColorTexture if suffix == ".glb" else material.image
+    np.testing.assert_array_equal(np.asarray(image)[..., :3], np.round(255 * textured.texture))
+    colors = load_mesh(path).colors  # at the vertices
+    assert len(np.unique(colors.round(3), axis=0)) == 4
+    if suffix == ".obj":
+        assert {file.name.split(".")[-1] for file in tmp_path.iterdir()} == {"obj", "mtl", "png"}
+        assert all(file.name.startswith("thing") for file in tmp_path.iterdir())
+
+
+def test_a_normal_map_comes_with_tangents(textured, tmp_path):
+    save_mesh(textured, tmp_path / "mesh.glb")
+    found = gltf_accessors(tmp_path / "mesh.glb")
+    assert "COLOR_0" not in found  # it would be multiplied into the texture
+    tangent, normal = found["TANGENT"][1], found["NORMAL"][1]
+    assert np.abs(np.sum(tangent[:, :3] * normal, axis=-1)).max() < 1e-5 and set(tangent[:, 3]) <= {-1, 1}
+    (part,) = trimesh.load_scene(tmp_path / "mesh.glb", process=False).geometry.values()
+    np.testing.assert_allclose(np.asarray(part.visual.material.normalTexture)[0, 0, :3], [204, 128, 230], atol=1)
+    assert (part.visual.material.metallicFactor, part.visual.material.roughnessFactor) == (0, 1)
+
+
+def test_a_texture_needs_places_for_the_vertices(textured, tmp_path):
+    with pytest.raises(ValueError, match=r"a texture needs uv \[162, 2\]"):
+        save_mesh(textured._replace(uv=None), tmp_path / "mesh.glb")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

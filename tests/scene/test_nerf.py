@@ -72,6 +72,18 @@ def test_a_decimated_ball_is_still_one():
     assert np.min(np.sum(mesh.normals * (mesh.vertices - CENTRE), axis=-1)) > 0.45
 
 
+def test_a_textured_ball_has_the_colours_of_the_field():
+    scene = NeRF(field=Ball())
+    params = scene.init(jax.random.key(0))
+    mesh = scene.export(params, resolution=32, threshold=25.0, texture=128)
+    assert len(mesh.faces) <= 2 * 25**2 and mesh.texture.shape == mesh.normal_map.shape == (128, 128, 3)
+    places = np.floor(mesh.uv * [128, -128] + [0, 128]).clip(0, 127).astype(int)
+    seen = mesh.texture[places[:, 1], places[:, 0]]
+    assert np.abs(seen - mesh.colors).mean() < 0.03
+    np.testing.assert_allclose(np.linalg.norm(mesh.normal_map, axis=-1), 1, atol=1e-4)
+    assert mesh.normal_map[..., 2].min() > 0.8  # the mesh's own normals are nearly right
+
+
 def test_render_shapes_keys_and_light():
     scene = NeRF(field=Voxels(resolution=8, bias=ConeBlob()), samples=8, chunk=50)
     params = scene.init(jax.random.key(0))

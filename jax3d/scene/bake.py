@@ -1,0 +1,47 @@
+"""From a mesh and functions of space to a textured mesh: unwrap, ask at every texel, fill what lies between charts."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from jax3d.math import atlas
+from jax3d.types import Mesh
+
+Colors = Callable[[np.ndarray, np.ndarray], np.ndarray]  # positions [n, 3], unit normals [n, 3] -> colours [n, 3]
+Normals = Callable[[np.ndarray], np.ndarray]  # positions [n, 3] -> unit normals [n, 3]
+
+
+def baked(mesh: Mesh, size: int, colors: Colors, normals: Normals | None = None, *, seconds: float = 30.0) -> Mesh:
+    """The mesh, which has normals, with an atlas and a texture of `size` texels along an edge.
+
+    With `normals` given it gets a normal map too, of how those differ from the mesh's own. xatlas has so many `seconds`
+    (`math/atlas.unwrap`). ValueError where `size` is too small for the faces.
+    """
+    mesh = atlas.unwrap(mesh, size, seconds=seconds)
+    face, weights = atlas.texels(mesh.uv, mesh.faces, size)
+    known = face >= 0
+    corners, weights = mesh.faces[face[known]], weights[known]
+
+    def at_texels(values: np.ndarray) -> np.ndarray:
+        return np.einsum("nk,nkd->nd", weights, values[corners]).astype(np.float32)
+
+    def picture(values: np.ndarray) -> np.ndarray:
+        image = np.zeros((size, size, 3), np.float32)
+        image[known] = values
+        return atlas.filled(image, known)
+
+    positions, own = at_texels(mesh.vertices), _unit(at_texels(mesh.normals))
+    mesh = mesh._replace(texture=np.clip(picture(colors(positions, own)), 0, 1))
+    if normals is None:
+        return mesh
+    tangents = atlas.tangents(mesh)
+    along = at_texels(tangents[:, :3])
+    along = _unit(along - np.sum(along * own, -1, keepdims=True) * own)
+    hand = tangents[corners[:, 0], 3:]  # all vertices of a chart have one
+    frame = np.stack([along, hand * np.cross(own, along), own], axis=-2)
+    return mesh._replace(normal_map=picture(np.einsum("nkd,nd->nk", frame, normals(positions))))
+
+
+def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
