@@ -1,4 +1,4 @@
-"""Solids from text: three planes of features that one small decoder reads, by a U-Net that knows which lines they share.
+"""Solids from text: planes of features that a small decoder reads, by a U-Net that is told along the lines they share.
 
 python sample.py triplane --prompt "a red chair" --count 8
 python train.py triplane [--shapes.folder FOLDER --shapes.inflate 0.03]        writes runs/triplane/model
