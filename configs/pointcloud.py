@@ -17,7 +17,7 @@ config = NativeModel(
         network=LatentSetTransformer(width=160, latents=64, rounds=3, layers=2, heads=2, point_width=80),
         batch_size=16,
     ),
-    model="runs/pointcloud/model",
+    model="tiny-pointcloud",
     shapes=Shapes(count=3000),
     train=TrainConfig(steps=2800, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
 )

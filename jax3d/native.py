@@ -37,6 +37,7 @@ from jax3d.math.random import normal_each
 from jax3d.methods.native import Native
 from jax3d.preview import preview
 from jax3d.prior import clip
+from jax3d.train.checkpoint import plain
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
 from jax3d.types import Mesh, Params, Points, Task
@@ -76,8 +77,8 @@ class NativeModel:
         data, codec_params, _ = prepared(self)
         tensors = {"network": state.averaged} | ({"codec": codec_params} if codec_params else {})
         write_weights(workdir / "model" / WEIGHTS, named(tensors), jnp.float16)
-        about = {"told": self.told, "judge": self.judge, "classes": _classes(data["name"]), "method": repr(self.method)}
-        write_json(workdir / "model" / ABOUT, about)
+        about = {"told": self.told, "judge": self.judge, "classes": _classes(data["name"])}
+        write_json(workdir / "model" / ABOUT, about | {"method": plain(self.method)})
         captions = [str(caption) for caption in data["caption"][:16]] if self.told == "text" else [None] * 16
         model = load_model(self, workdir / "model")
         write_image(preview(model.decode(model.arrays(captions))), workdir / "samples.png")

@@ -108,7 +108,13 @@ def reconstruct(
 
 
 def report(
-    scene: NeRF, params: Params, similarity: Similarity, test: PosedImages | None, folder: Path, points: int = 16384
+    scene: NeRF,
+    params: Params,
+    similarity: Similarity,
+    test: PosedImages | None,
+    folder: Path,
+    points: int = 16384,
+    frames: int = 48,
 ) -> dict[str, Any]:
     """Write all that a trained field is good for into a folder, and return its figures.
 
@@ -119,7 +125,7 @@ def report(
     write_weights(folder / WEIGHTS, named(params))
     if test is not None:
         figures |= _test_views(scene, params, test, folder / "test")
-    Asset(scene, params, scene.export(params), scene.points(params, points), figures).save(folder)
+    Asset(scene, params, scene.export(params), scene.points(params, points), figures).save(folder, frames=frames)
     return figures
 
 

@@ -1,7 +1,15 @@
-"""Shared fixtures. Eight CPU devices are forced so that the data-parallel path runs everywhere."""
+"""Shared fixtures. Eight CPU devices are forced so that the data-parallel path runs everywhere.
+
+Each of pytest-xdist's workers keeps to cores of its own: the threads of two XLAs would wait for each other.
+"""
 
 import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    number, workers = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    own = sorted(os.sched_getaffinity(0))[number::workers]
+    os.sched_setaffinity(0, own or os.sched_getaffinity(0))
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -55,7 +55,7 @@ def asset(capture):
 
 def test_new_views_look_like_the_pictures_and_the_report_holds_them(capture, asset, tmp_path):
     test = load(capture, "test", scene_scale=1.0)
-    figures = reconstruction.report(asset.scene, asset.params, test.similarity, test, tmp_path, points=500)
+    figures = reconstruction.report(asset.scene, asset.params, test.similarity, test, tmp_path, points=500, frames=2)
     assert figures["psnr"] > 20 and 0.7 < figures["ssim"] <= 1
     names = {path.name for path in tmp_path.iterdir()}
     assert {"mesh.glb", "points.ply", "nerf.safetensors", "turntable.mp4", "preview.png", "metrics.json"} <= names
@@ -70,7 +70,7 @@ def test_new_views_look_like_the_pictures_and_the_report_holds_them(capture, ass
 def test_a_flight_follows_a_path_in_the_captures_world(capture, asset, tmp_path):
     """Along the test cameras themselves it shows the test views."""
     test = load(capture, "test", scene_scale=1.0)
-    reconstruction.report(asset.scene, asset.params, test.similarity, None, tmp_path, points=10)
+    reconstruction.report(asset.scene, asset.params, test.similarity, None, tmp_path, points=10, frames=2)
     reconstruction.fly(asset.scene, tmp_path, capture / "transforms_test.json", tmp_path / "flight", size=SIZE)
     frame = read_image(tmp_path / "flight" / "frames" / "00000.png")
     rgba = test.rgba[0] / 255.0

@@ -74,7 +74,7 @@ def restore(checkpoints: ocp.training.Checkpointer, abstract: Params) -> Params 
 def check_config(workdir: Path, config: Mapping[str, Any], resuming: bool) -> None:
     """Write config.json for a new run; for a resumed one, compare: the same fields must hold the same values."""
     path = workdir / "config.json"
-    config = json.loads(json.dumps(config, default=_name))
+    config = plain(config)
     if resuming and path.exists():
         old, new = _leaves(json.loads(path.read_text(encoding="utf-8"))), _leaves(config)
         for name in [*new, *sorted(set(old) - set(new))]:
@@ -85,6 +85,11 @@ def check_config(workdir: Path, config: Mapping[str, Any], resuming: bool) -> No
         beside = path.with_suffix(".tmp")
         beside.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         os.replace(beside, path)
+
+
+def plain(config: Any) -> Any:
+    """A config as JSON has it: fields by name, functions by theirs."""
+    return json.loads(json.dumps(config, default=_name))
 
 
 def _load(checkpoints: ocp.training.Checkpointer, step: int, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
