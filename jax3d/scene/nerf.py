@@ -25,7 +25,7 @@ from jax3d.render.shade import Light
 from jax3d.scene.bake import baked
 from jax3d.types import Key, Mesh, Params, Points, Render
 
-TEXTURED_FACES = 50_000
+TEXTURED_FACES = 20_000
 """More take too long to unwrap, and the normal map shows what is lost."""
 
 
@@ -169,7 +169,7 @@ class NeRF:
         """The surface density = threshold (None = chosen from the distribution) with colours and normals.
 
         Parts with fewer than `keep` of all faces are dropped, and the rest is decimated to `max_faces` triangles. With
-        `texture` texels along an edge it has a texture and a normal map too, and at most 50,000 triangles. A
+        `texture` texels along an edge it has a texture and a normal map too, and at most 20,000 triangles. A
         direction-dependent colour is taken as seen head on.
         """
         density = self.density_grid(params, resolution)
