@@ -42,7 +42,7 @@ def write_image(image: Float[Pixels, "h w c"], path: str | Path) -> None:
 
     Raises ValueError for NaN pixels, other shapes, a suffix that names no image format, or an unwritable place.
     """
-    pixels = _bytes(image)
+    pixels = as_bytes(image)
     suffix = Path(path).suffix.lower()
     if Image.registered_extensions().get(suffix) not in Image.SAVE:
         raise ValueError(f"images are written as .png, .jpg or .webp, not {suffix or 'without a suffix'}: {path}.")
@@ -94,7 +94,7 @@ def write_video(frames: Float[Pixels, "n h w 3"], path: str | Path, fps: float |
         raise ValueError(f"videos are written as .mp4, not {Path(path).suffix or 'without a suffix'}: {path}.")
     if not len(frames) or fps <= 0:
         raise ValueError(f"a video needs frames and a positive rate, got {len(frames)} frames at {fps} a second.")
-    pixels = _bytes(frames)
+    pixels = as_bytes(frames)
     pixels = np.pad(pixels, [(0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2), (0, 0)], mode="edge")
     try:
         imageio_ffmpeg.get_ffmpeg_exe()
@@ -132,7 +132,8 @@ def _encode(pixels: np.ndarray, path: Path, fps: float | int) -> None:
         raise ValueError(f"the video encoder stopped ({last}); set IMAGEIO_FFMPEG_EXE to one with libx264.") from None
 
 
-def _bytes(images: Pixels) -> np.ndarray:
+def as_bytes(images: Pixels) -> np.ndarray:
+    """Round(255 x) of pixels clipped to [0, 1]; ValueError for other channels than 1, 3 or 4, and for NaN."""
     images = np.asarray(images, np.float32)
     if images.shape[-1] not in (1, 3, 4) or not images.size:
         raise ValueError(f"an image needs pixels of 1, 3 or 4 channels on its last axis, got shape {images.shape}.")

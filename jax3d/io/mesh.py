@@ -27,6 +27,7 @@ from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from jax3d.io.atomic import replacing
+from jax3d.io.image import as_bytes
 from jax3d.io.srgb import decode_srgb, encode_srgb
 from jax3d.math import atlas
 from jax3d.types import Mesh
@@ -118,19 +119,15 @@ def _trimesh(mesh: Mesh, name: str = "material") -> trimesh.Trimesh:
 
 def _textured(mesh: Mesh, name: str) -> TextureVisuals:
     """The texture, and the normal map, as a material that neither mirrors nor shines."""
-    normal_map = None if mesh.normal_map is None else _picture(0.5 + 0.5 * mesh.normal_map)
+    normal_map = None if mesh.normal_map is None else Image.fromarray(as_bytes(0.5 + 0.5 * mesh.normal_map))
     material = PBRMaterial(
         name=name,
-        baseColorTexture=_picture(mesh.texture),
+        baseColorTexture=Image.fromarray(as_bytes(mesh.texture)),
         normalTexture=normal_map,
         metallicFactor=0.0,
         roughnessFactor=1.0,
     )
     return TextureVisuals(np.array(mesh.uv, np.float64), material)
-
-
-def _picture(values: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.round(255 * np.clip(values, 0, 1)).astype(np.uint8))
 
 
 def _glb_bytes(mesh: Mesh) -> bytes:
@@ -139,7 +136,7 @@ def _glb_bytes(mesh: Mesh) -> bytes:
     turned = trimesh.Trimesh(made.vertices[:, TO_GLTF], made.faces, visual=visual, process=False)
     turned.vertex_normals = made.vertex_normals[:, TO_GLTF]
     names = {}  # attributes of the application's own keep float32; the exporter's colours are bytes
-    if mesh.normal_map is not None:
+    if mesh.texture is not None and mesh.normal_map is not None:
         tangents = atlas.tangents(mesh._replace(normals=made.vertex_normals))
         turned.vertex_attributes["_tangent"] = tangents[:, [*TO_GLTF, 3]]
         names["_tangent"] = "TANGENT"

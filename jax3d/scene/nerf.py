@@ -169,8 +169,8 @@ class NeRF:
         """The surface density = threshold (None = chosen from the distribution) with colours and normals.
 
         Parts with fewer than `keep` of all faces are dropped, and the rest is decimated to `max_faces` triangles. With
-        `texture` texels along an edge it has a texture and a normal map too, and at most 20,000 triangles. A
-        direction-dependent colour is taken as seen head on.
+        `texture` texels along an edge it has a texture and a normal map too, and 20,000 triangles at most where
+        `max_faces` is None. A direction-dependent colour is taken as seen head on.
         """
         density = self.density_grid(params, resolution)
         mesh = isosurface.extract(density, self.half, threshold=threshold, keep=keep)
