@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from jax3d import cli
-from jax3d.api import Export, check_input, estimate, generate
+from jax3d.api import Export, Magic3D, Method, check_input, estimate, generate
 from jax3d.io.atomic import replacing
 from jax3d.io.image import contact_sheet, enlarge, write_image
 from jax3d.methods.dreamfusion import DreamFusion
@@ -63,7 +63,7 @@ class Options:
 
 def suits(config: Any) -> bool:
     """Whether this program has something to do with a config."""
-    return isinstance(config, DreamFusion | NativeModel | Capture)
+    return isinstance(config, DreamFusion | Magic3D | NativeModel | Capture)
 
 
 def main(argv: list[str]) -> None:
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> None:
     print(f"wrote {out}: {', '.join(sorted(path.name for path in out.iterdir()))}", file=sys.stderr)
 
 
-def optimise(options: Options, config: DreamFusion, out: Path) -> None:
+def optimise(options: Options, config: Method, out: Path) -> None:
     """Distil a scene from a prompt, with pictures of it on the way."""
 
     def show(step: int, views: np.ndarray, figures: dict[str, float]) -> None:

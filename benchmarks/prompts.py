@@ -20,6 +20,7 @@ import numpy as np
 
 import jax3d
 from jax3d import cli
+from jax3d.api import Method
 from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, Spec, build, named, render_batch, stack
 from jax3d.io.image import contact_sheet, enlarge, write_image
 from jax3d.math.metrics import iou
@@ -81,27 +82,36 @@ def recognised(judge: clip.CLIPScore, images: np.ndarray) -> tuple[str, str]:
     return pairs[int(jnp.argmax(jnp.mean(scores, axis=0)))]
 
 
+def measured(judge: clip.CLIPScore, asset: jax3d.Asset, category: str, color: str) -> tuple[dict, np.ndarray]:
+    """The figures of one asset, and four of the pictures."""
+    images, over_black = (asset.render(turntable(VIEWS), SIZE, background) for background in (1.0, 0.0))
+    seen = recognised(judge, images)
+    row = {"iou": best_iou(1 - (images - over_black).mean(-1), category)}
+    return row | {"seen": " ".join(seen), "recognised": seen == (color, category)}, enlarge(images[::2], 128)
+
+
 def main(argv: list[str]) -> None:
-    """Generate, measure, print a table and write a contact sheet."""
-    options, method, name = cli.parse(Options, "dreamfusion", argv, needs="scene")
+    """Generate, measure, print a table and write a contact sheet: a line a prompt, the stage before on its left."""
+    suits = lambda config: isinstance(config, Method)  # noqa: E731
+    options, method, _ = cli.parse(Options, "dreamfusion", argv, suits, "sample.py")
     judge = clip.load("tiny-clip")
     rows, sheet = [], []
     for category, color in prompts()[: options.count]:
         start = time.time()
         prompt = named(color, category)
         asset = jax3d.generate(prompt, method=method, seed=options.seed, progress=False)
-        images, over_black = (asset.render(turntable(VIEWS), SIZE, background) for background in (1.0, 0.0))
-        opacity = 1 - (images - over_black).mean(-1)
-        seen = recognised(judge, images)
-        row = {"prompt": prompt, "held_out": (category, color) in HELD_OUT, "iou": best_iou(opacity, category)}
-        row |= {"seen": " ".join(seen), "recognised": seen == (color, category), "seconds": time.time() - start}
+        row = {"prompt": prompt, "held_out": (category, color) in HELD_OUT, "seconds": time.time() - start}
+        for title, stage in (("before ", asset.before), ("", asset)):
+            if stage is not None:
+                figures, pictures = measured(judge, stage, category, color)
+                row |= {title + name: value for name, value in figures.items()}
+                sheet.append(pictures)
         rows.append(row)
-        sheet.append(enlarge(images[::2], 128))
         print(json.dumps(row), flush=True)
         write_image(contact_sheet(np.concatenate(sheet), 8), options.out / "sheet.png")
     for title, part in (("all", rows), ("held out", [row for row in rows if row["held_out"]])):
-        mean = {key: float(np.mean([row[key] for row in part])) for key in ("iou", "recognised", "seconds")}
-        print(title, json.dumps(mean))
+        figures = [key for key in rows[0] if key not in ("prompt", "held_out") and "seen" not in key]
+        print(title, json.dumps({key: float(np.mean([row[key] for row in part])) for key in figures}))
     (options.out / "rows.json").write_text(json.dumps(rows, indent=1))
 
 

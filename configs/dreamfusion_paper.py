@@ -10,9 +10,11 @@ slides from albedo to shaded instead of being drawn by chance. Needs a GPU with 
 from jax3d.diffusion.distill import dreamfusion_weight
 from jax3d.math.orbit import OrbitSampler
 from jax3d.math.ramp import Ramp, ramp
-from jax3d.methods.dreamfusion import DreamFusion, Regularisers, Shading
+from jax3d.methods.dreamfusion import DreamFusion, Regularisers
 from jax3d.nn.field import GaussianBlob, Sky, Voxels, trunc_exp
+from jax3d.prior.guidance import Guidance
 from jax3d.prior.views import ViewWords
+from jax3d.render.shade import Shading
 from jax3d.scene.nerf import NeRF
 
 config = DreamFusion(
@@ -27,15 +29,17 @@ config = DreamFusion(
         target_jitter=0.2,
         up_jitter=0.02,
     ),
-    views=ViewWords(overhead_from=60.0),
     steps=15000,
     batch_size=4,
     stages=((0.0, 64),),
-    guidance_scale=101.0,
-    view_guidance=0.0,
-    t_min=ramp(0.02),
-    t_max=ramp(0.98),
-    weight=dreamfusion_weight,
+    guidance=Guidance(
+        scale=101.0,
+        view_scale=0.0,
+        t_min=ramp(0.02),
+        t_max=ramp(0.98),
+        weight=dreamfusion_weight,
+        views=ViewWords(overhead_from=60.0),
+    ),
     random_background=0.5,
     shading=Shading(lit=Ramp(((0.066, 0.0), (0.1, 0.75))), textureless=Ramp(((0.066, 0.0), (0.1, 0.5)))),
     regularisers=Regularisers(orientation=Ramp(((0.0, 1e-4), (0.33, 1e-2))), opacity=ramp(1e-3)),

@@ -12,9 +12,11 @@ from jax.nn import softplus
 from jax3d.diffusion.distill import dreamfusion_weight
 from jax3d.math.orbit import OrbitSampler
 from jax3d.math.ramp import Ramp, ramp
-from jax3d.methods.dreamfusion import DreamFusion, Regularisers, Shading
+from jax3d.methods.dreamfusion import DreamFusion, Regularisers
 from jax3d.nn.field import ConeBlob, Sky, Voxels
+from jax3d.prior.guidance import Guidance
 from jax3d.prior.views import ViewWords
+from jax3d.render.shade import Shading
 from jax3d.scene.nerf import NeRF
 
 config = DreamFusion(
@@ -28,15 +30,17 @@ config = DreamFusion(
         target_jitter=0.2,
         up_jitter=0.02,
     ),
-    views=ViewWords(),
     steps=10000,
     batch_size=1,
     stages=((0.0, 64),),
-    guidance_scale=101.0,
-    view_guidance=0.0,
-    t_min=ramp(0.02),
-    t_max=ramp(0.98),
-    weight=dreamfusion_weight,
+    guidance=Guidance(
+        scale=101.0,
+        view_scale=0.0,
+        t_min=ramp(0.02),
+        t_max=ramp(0.98),
+        weight=dreamfusion_weight,
+        views=ViewWords(),
+    ),
     random_background=0.5,
     shading=Shading(lit=Ramp(((0.2, 0.0), (0.25, 0.75))), textureless=Ramp(((0.2, 0.0), (0.25, 0.5)))),
     regularisers=Regularisers(orientation=Ramp(((0.0, 10.0), (0.1, 10.0), (0.5, 1000.0))), sparsity=ramp(1.0)),

@@ -7,10 +7,11 @@ import importlib
 from typing import Any
 
 _HOME = {  # of each name of the face
-    "Asset": "api",
+    "Asset": "asset",
     "DreamFusion": "api",
     "estimate": "api",
     "generate": "api",
+    "Magic3D": "api",
     "Reconstruct": "reconstruction",
     "reconstruct": "reconstruction",
     "sample_shapes": "native",

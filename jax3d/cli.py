@@ -73,7 +73,10 @@ def parse(
     text = io.StringIO()
     try:
         with contextlib.redirect_stderr(text):
-            parsed, unknown = tyro.cli(arguments, args=rest, description=description, return_unknown_args=True)
+            kinds = (tyro.conf.AvoidSubcommands,)  # a field of several kinds keeps that of the config
+            parsed, unknown = tyro.cli(
+                arguments, args=rest, description=description, return_unknown_args=True, config=kinds
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

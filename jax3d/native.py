@@ -22,7 +22,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jax3d import cli
-from jax3d.api import named, unnamed
+from jax3d.asset import named, unnamed
 from jax3d.data.batches import shuffled
 from jax3d.data.captioned import Shapes
 from jax3d.data.meshes.dataset import Settings, convert
@@ -153,6 +153,8 @@ class Model:
             first, last = normal_each(keys[np.array([0, -1])], method.codec.shape)
             start = slerp(*(jnp.broadcast_to(end, (count, *end.shape)) for end in (first, last)), share)
             condition = condition[0] + share[:, None] * (condition[-1] - condition[0])
+        if all(prompt is None for prompt in prompts):
+            method = dataclasses.replace(method, guidance=1.0)  # the same array in half the time
         if known is not None:
             method = dataclasses.replace(method, sampler=euler_ancestral, sample_steps=2 * method.sample_steps)
         found, together = [], min(TOGETHER, count)

@@ -1,4 +1,4 @@
-"""From a folder of posed pictures to a radiance field and a report of it: joins the data, the method and the loop.
+"""From a folder of posed pictures to a field or a mesh and a report of it: joins the data, the method and the loop.
 
 asset = jax3d.reconstruct("captures/chair")
 asset.save("outputs/chair")
@@ -15,18 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jax3d.api import WEIGHTS, Asset, named, unnamed
+from jax3d.asset import WEIGHTS, Asset, named, unnamed
 from jax3d.data.posed_images import PosedImages, Similarity, load, read_path
 from jax3d.io.image import contact_sheet, write_image, write_video
 from jax3d.io.weights import read_json, read_weights, write_weights
 from jax3d.math import metrics
 from jax3d.math.camera import Camera
 from jax3d.math.orbit import turntable
+from jax3d.math.triangles import points_on
+from jax3d.methods.deform import Deform
 from jax3d.methods.reconstruct import Reconstruct
 from jax3d.scene.nerf import NeRF
 from jax3d.train.loop import TrainConfig, train
 from jax3d.train.state import State
-from jax3d.types import Params, Task
+from jax3d.types import Params, Scene, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Capture:
     """Length in our cube [-1, 1]^3 of the file's unit; None = what suits the format."""
     test: str | None = "test"
     """The split that is kept for testing; None = no test views."""
-    method: Reconstruct = Reconstruct()
+    method: Reconstruct | Deform = Reconstruct()
     accumulate: int = 1
     """Parts that a step's rays are computed in; with large networks, parts that fit the cache are faster on CPUs."""
     checkpoint_every: int = 500
@@ -60,7 +62,7 @@ class Capture:
         )
 
     @property
-    def scene(self) -> NeRF:
+    def scene(self) -> Scene:
         """What `sample.py nerf --from DIR` renders."""
         return self.method.scene
 
@@ -68,14 +70,14 @@ class Capture:
         """The pictures of the training split."""
         self._load(self.test)  # so that a mistake there shows before the work
         data = self._load("train")
-        if data.unbounded and not self.scene.unbounded:
+        if data.unbounded and not (isinstance(self.scene, NeRF) and self.scene.unbounded):
             print("warning: this capture reaches beyond the cube of the scene; for all of it take nerf_unbounded.")
         return self.method.task(data.rgba, data.camera)
 
     def finish(self, state: State, workdir: Path) -> None:
         """Test views, geometry and figures, in the run's own folder."""
         test = self._load(self.test)
-        report(self.scene, state.averaged["scene"], self._load("train").similarity, test, workdir)
+        report(self.scene, self.method.whole(state.averaged), self._load("train").similarity, test, workdir)
 
     def _load(self, split: str | None) -> PosedImages | None:
         if self.data is None:
@@ -88,13 +90,13 @@ class Capture:
 def reconstruct(
     folder: str | Path,
     *,
-    method: Reconstruct | None = None,
+    method: Reconstruct | Deform | None = None,
     downscale: int = 1,
     scene_scale: float | None = None,
     seed: int = 0,
     workdir: str | Path | None = None,
 ) -> Asset:
-    """A radiance field of the pictures in `folder` (the formats of data/posed_images), with its mesh.
+    """A radiance field (or what `method` makes) of the pictures in `folder` (see data/posed_images), with its mesh.
 
     It writes nothing unless `workdir` is given: then checkpoints, from which it resumes. ValueError, one sentence, for
     pictures or poses that can't be used.
@@ -102,13 +104,13 @@ def reconstruct(
     start = time.time()
     capture = Capture(Path(folder), downscale, scene_scale, None, method or Reconstruct(), training_seed=seed)
     state = train(capture.task(), capture.train, workdir, about={"config": capture})
-    params = state.averaged["scene"]
+    params = capture.method.whole(state.averaged)
     figures = {"data": str(folder), "steps": int(state.step), "seconds": round(time.time() - start, 1)}
     return Asset(capture.scene, params, capture.scene.export(params), None, figures)
 
 
 def report(
-    scene: NeRF,
+    scene: Scene,
     params: Params,
     similarity: Similarity,
     test: PosedImages | None,
@@ -116,20 +118,22 @@ def report(
     points: int = 16384,
     frames: int = 48,
 ) -> dict[str, Any]:
-    """Write all that a trained field is good for into a folder, and return its figures.
+    """Write all that a trained scene is good for into a folder, and return its figures.
 
     test/NAME.png (truth, render and depth side by side) with PSNR and SSIM over white, nerf.safetensors, mesh.glb and
     .ply, points.ply, turntable.mp4, preview.png and metrics.json.
     """
     figures: dict[str, Any] = {"similarity": {name: np.asarray(v).tolist() for name, v in similarity._asdict().items()}}
-    write_weights(folder / WEIGHTS, named(params))
+    write_weights(folder / WEIGHTS, named({name: leaf for name, leaf in params.items() if name != "fixed"}))
     if test is not None:
         figures |= _test_views(scene, params, test, folder / "test")
-    Asset(scene, params, scene.export(params), scene.points(params, points), figures).save(folder, frames=frames)
+    mesh = scene.export(params)
+    cloud = points_on(mesh, points, np.random.default_rng(0))
+    Asset(scene, params, mesh, cloud, figures).save(folder, frames=frames)
     return figures
 
 
-def _test_views(scene: NeRF, params: Params, test: PosedImages, folder: Path) -> dict[str, Any]:
+def _test_views(scene: Scene, params: Params, test: PosedImages, folder: Path) -> dict[str, Any]:
     height, width = test.rgba.shape[1:3]
     look = viewer(scene, height, width)
     rows = []
@@ -147,7 +151,7 @@ def _test_views(scene: NeRF, params: Params, test: PosedImages, folder: Path) ->
     return mean | {"views": rows}
 
 
-def viewer(scene: NeRF, height: int, width: int) -> Callable[[Params, Camera], tuple[jax.Array, jax.Array]]:
+def viewer(scene: Scene, height: int, width: int) -> Callable[[Params, Camera], tuple[jax.Array, jax.Array]]:
     """(params, camera) -> the picture over white and its depth as grey, near bright, both [h, w, 3]."""
 
     @jax.jit
@@ -163,15 +167,17 @@ def viewer(scene: NeRF, height: int, width: int) -> Callable[[Params, Camera], t
     return look
 
 
-def load_scene(scene: NeRF, folder: str | Path) -> Params:
+def load_scene(scene: Scene, folder: str | Path) -> Params:
     """The weights that `report` left in a folder; ValueError where they are not this scene's."""
     path = Path(folder) / WEIGHTS
     if not path.is_file():
         raise ValueError(f"{path} is not there; train first (python train.py nerf --data FOLDER --workdir {folder}).")
-    return unnamed(read_weights(path), jax.eval_shape(scene.init, jax.random.key(0)), path)
+    form = dict(scene.init(jax.random.key(0)))
+    fixed = {"fixed": form.pop("fixed")} if "fixed" in form else {}
+    return unnamed(read_weights(path), form, path) | fixed
 
 
-def fly(scene: NeRF, source: Path, path: Path | None, out: Path, *, size: int = 256, frames: int = 120) -> None:
+def fly(scene: Scene, source: Path, path: Path | None, out: Path, *, size: int = 256, frames: int = 120) -> None:
     """Render a trained scene along the cameras of a transforms.json in the capture's world, or once around.
 
     Writes frames/00000.png ... and path.mp4.

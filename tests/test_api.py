@@ -10,9 +10,12 @@ import pytest
 import jax3d
 from jax3d.io.mesh import load_mesh
 from jax3d.methods.dreamfusion import DreamFusion
+from jax3d.methods.magic3d import Refine
 from jax3d.nn.field import Voxels
+from jax3d.prior.guidance import Guidance
 from jax3d.prior.stable_diffusion import save
 from jax3d.prior.views import ViewWords
+from jax3d.scene.dmtet import DMTet
 from jax3d.scene.nerf import NeRF
 
 
@@ -24,7 +27,7 @@ def method(make_prior, tmp_path_factory):
     return DreamFusion(
         model=str(folder),
         scene=NeRF(field=Voxels(resolution=16), samples=12),
-        views=ViewWords(),
+        guidance=Guidance(views=ViewWords()),
         stages=((0.0, 8), (0.5, 16)),
         batch_size=2,
         steps=6,
@@ -81,6 +84,42 @@ def test_other_exports(method, tmp_path):
     assert (tmp_path / "nerf.safetensors").stat().st_size > 16**3 * 4 * 4
 
 
+@pytest.fixture(scope="module")
+def magic(method):
+    """Two steps of a field and four of its mesh."""
+    fine = Refine(
+        scene=DMTet(texture=method.scene.field, cells=8),
+        guidance=method.guidance,
+        stages=((0.0, 16),),
+        batch_size=2,
+        steps=4,
+        texture=256,
+    )
+    return jax3d.Magic3D(dataclasses.replace(method, steps=2, stages=((0.0, 8),)), fine)
+
+
+def test_magic3d_refines_the_field_as_a_mesh_and_resumes_in_either_stage(magic, tmp_path):
+    whole = jax3d.generate("a red chair", method=magic, progress=False)
+    assert whole.metrics["steps"] == 6 and list(whole.metrics["seconds"]) == ["load", "optimise", "refine", "export"]
+    assert whole.mesh.texture is not None and whole.before.scene == magic.coarse.scene
+    for stop in (1, 5):
+
+        def interrupt(step, views, figures, stop=stop):
+            if step == stop:
+                raise RuntimeError("stop here")
+
+        with pytest.raises(RuntimeError, match="stop here"):
+            jax3d.generate(
+                "a red chair", method=magic, workdir=tmp_path, callback=interrupt, callback_every=1, progress=False
+            )
+    resumed = jax3d.generate("a red chair", method=magic, workdir=tmp_path, progress=False)
+    chex.assert_trees_all_equal(resumed.params, whole.params)
+    whole.save(tmp_path / "asset", frames=8, size=32)
+    assert read_image(tmp_path / "asset" / "preview.png").shape[:2] == (3 * 32, 4 * 32)  # the field's row, and two
+    with pytest.raises(ValueError, match="ends with a mesh"):
+        jax3d.generate("a red chair", method=magic, export="nerf")
+
+
 def test_an_unknown_word_warns_with_the_vocabulary(method, capsys):
     short = dataclasses.replace(method, steps=1, stages=((0.0, 8),))
     jax3d.generate("a red dragon", method=short, progress=False)
@@ -97,7 +136,7 @@ def test_what_no_method_can_begin_with():
 
 def test_an_empty_field_stops_with_a_diagnosis(method):
     empty = NeRF(field=Voxels(resolution=8, bias=_nothing), samples=4)
-    with pytest.raises(ValueError, match="the field is empty at step .*density"):
+    with pytest.raises(ValueError, match="the scene is empty at step .*density"):
         jax3d.generate("a red chair", method=dataclasses.replace(method, scene=empty), callback_every=1, progress=False)
 
 

@@ -27,7 +27,7 @@ def refused(capsys, monkeypatch, program, *argv: str) -> str:
     "argv, words",
     [
         (["dreamfusoin", "--prompt", "a chair"], ["dreamfusoin", "did you mean 'dreamfusion'"]),
-        (["--prompt", "a chair", "--guidance-scal", "3"], ["--guidance-scal", "did you mean '--guidance-scale'"]),
+        (["--prompt", "a chair", "--guidance.scal", "3"], ["--guidance.scal", "did you mean '--guidance.scale'"]),
         (["--prompt", "a chair", "--steps", "many"], ["many", "steps"]),
         (["--prompt", "  "], ["prompt is empty", "--prompt"]),
         ([], ["prompt is empty", "--prompt"]),

@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "render": "math",
     "scene": "render nn math",
     "codec": "render nn math",
-    "prior": "nn diffusion io",
+    "prior": "nn diffusion math io",
     "methods": "scene codec prior diffusion nn render math",
     "train": "math",
     "io": "math",

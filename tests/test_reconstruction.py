@@ -19,9 +19,11 @@ from jax3d.data.procedural import Spec, build, render_batch, stack
 from jax3d.io.image import read_image, write_image
 from jax3d.math.camera import orbit, to_opengl
 from jax3d.math.ramp import ramp
+from jax3d.methods.deform import Deform
 from jax3d.methods.reconstruct import Reconstruct
 from jax3d.nn.field import Haze, Voxels
 from jax3d.scene.nerf import NeRF
+from jax3d.scene.template import Template
 
 SMALL = Reconstruct(
     scene=NeRF(field=Voxels(resolution=24, bias=Haze()), samples=32), rays=512, steps=150, learning_rate=ramp(0.2, 0.05)
@@ -65,6 +67,17 @@ def test_new_views_look_like_the_pictures_and_the_report_holds_them(capture, ass
     assert np.abs(asset.mesh.vertices).max() < 1.0
     red = asset.mesh.colors[:, 0] - asset.mesh.colors[:, 1] > 0.4
     assert asset.mesh.vertices[red, 2].mean() > asset.mesh.vertices[~red, 2].mean()
+
+
+def test_a_mesh_bends_to_the_pictures_and_its_folder_renders(capture, tmp_path):
+    method = Deform(Template(Voxels(resolution=8), subdivisions=2), views=4, steps=60)
+    found = jax3d.reconstruct(capture, method=method, scene_scale=1.0)
+    test = load(capture, "test", scene_scale=1.0)
+    figures = reconstruction.report(found.scene, found.params, test.similarity, test, tmp_path, points=500, frames=2)
+    assert figures["psnr"] > 15
+    again = reconstruction.load_scene(found.scene, tmp_path)
+    np.testing.assert_array_equal(again["shape"], found.params["shape"])
+    np.testing.assert_array_equal(again["fixed"]["faces"], found.params["fixed"]["faces"])
 
 
 def test_a_flight_follows_a_path_in_the_captures_world(capture, asset, tmp_path):

@@ -61,6 +61,13 @@ def normal_variation(vertices: Float[Array, "v 3"], faces: Int[Array, "f 3"]) ->
     return jnp.sum(variation) / jnp.maximum(jnp.sum(area), _TINY)
 
 
+def vertex_normals(vertices: Float[Array, "v 3"], faces: Int[Array, "f 3"]) -> Float[Array, "v 3"]:
+    """Unit normals of vertices, the mean of those of the faces around weighted by area; 0 without a face."""
+    first, second, third = jnp.unstack(vertices[faces], axis=1)
+    cross = jnp.cross(second - first, third - first)
+    return linalg.normalize(_around_vertices(cross, faces, len(vertices)), eps=1e-9)
+
+
 def edge_length(vertices: Float[Array, "v 3"], faces: Int[Array, "f 3"], *, target: float = 0.0) -> Float[Array, ""]:
     """Mean squared deviation of the lengths of the faces' sides from `target`; a squared length."""
     corners = vertices[faces]

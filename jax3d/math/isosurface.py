@@ -97,6 +97,27 @@ def extract(
     return drop_small_parts(Mesh(vertices.astype(np.float32), faces.astype(np.int32)), keep)
 
 
+def distances(
+    density: Float[np.ndarray, "r r r"], threshold: float, *, keep: float = 0.02
+) -> Float[np.ndarray, "r r r"]:
+    """Signed distances to {density = threshold}, in spacings, negative where it is denser: where to begin a refinement.
+
+    Next to the surface log density is taken for linear; farther away it is the distance of the nearest node on the
+    other side. Parts with fewer than `keep` of the largest part's nodes, and cavities, are filled in; nodes at the
+    border of the cube are outside.
+    """
+    level = np.log(threshold) - np.log(np.maximum(density, 1e-6 * threshold))
+    inside = np.pad((level < 0)[1:-1, 1:-1, 1:-1], 1)
+    parts, _ = ndimage.label(inside)
+    sizes = np.bincount(parts.ravel())
+    inside = ndimage.binary_fill_holes(inside & (sizes >= keep * sizes[1:].max(initial=0))[parts])
+    far = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
+    far -= 0.5 * np.sign(far)
+    near = level / np.maximum(np.linalg.norm(np.gradient(level), axis=0), 1e-6)
+    linear = (np.abs(far) < 1.3) & ((near < 0) == inside) & (near != 0)  # 1.3: some neighbours are diagonal
+    return np.where(linear, np.clip(near, -1.5, 1.5), far).astype(np.float32)
+
+
 def drop_small_parts(mesh: Mesh, keep: float) -> Mesh:
     """Without the connected parts that have fewer than `keep` of all faces; the largest always stays."""
     labels = trimesh.graph.connected_component_labels(

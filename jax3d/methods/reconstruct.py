@@ -70,6 +70,10 @@ class Reconstruct:
         after = self._after if self.scene.occupancy else None
         return Task(init, self._loss, self._optimizer(), self.rays, frozen=frozen, after=after)
 
+    def whole(self, params: Params) -> Params:
+        """The scene's own of the task's parameters."""
+        return params["scene"]
+
     def _loss(self, params: Params, frozen: Params, batch: tuple, keys: Array, step: Array):
         k_pixel, k_render, k_background = split_each(keys, 3)
         picture, target, alpha, rays = _pixels(frozen["rgba"], frozen["camera"], k_pixel)

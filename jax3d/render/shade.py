@@ -9,12 +9,15 @@ q in [0, 1] is the textureless weight: 1 shows the shape in white. Everything is
 from albedo (ambient 1, diffuse 0, q 0) over lambertian (0.1, 0.9, 0) to textureless (0.1, 0.9, 1) instead of switching.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
 from jax3d.math import linalg
+from jax3d.math.ramp import Ramp, ramp
 
 
 @struct.dataclass
@@ -25,6 +28,24 @@ class Light:
     ambient: Array  # [...] >= 0
     diffuse: Array  # [...] >= 0
     textureless: Array  # [...] in [0, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shading:
+    """How a scene is lit while it is distilled."""
+
+    lit: Ramp = ramp(0.0)
+    """How much of the lambertian shading is applied, 0 = albedo only."""
+    textureless: Ramp = ramp(0.0)
+    """How much of the albedo is replaced by white."""
+    light_distance: tuple[float, float] = (0.8, 1.5)
+    """Of the random light near the camera, world units."""
+
+    def light(self, keys: Array, position: Float[Array, "b 3"], progress: Array | float) -> Light:
+        """A light for each of the cameras at these positions, keys [b], at a fraction of the run."""
+        near = lambda key, position: near_camera(key, position, distance=self.light_distance)  # noqa: E731
+        lit, white = (amount.schedule(1)(progress) for amount in (self.lit, self.textureless))
+        return point_light(jax.vmap(near)(keys, position), lit, white)
 
 
 def point_light(

@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jax3d.math import atlas
+from jax3d.math import atlas, isosurface
+from jax3d.math.fairing import vertex_normals
 from jax3d.types import Mesh
+
+TEXTURED_FACES = 20_000
+"""More take too long to unwrap, and the normal map shows what is lost."""
 
 Colors = Callable[[np.ndarray, np.ndarray], np.ndarray]  # positions [n, 3], unit normals [n, 3] -> colours [n, 3]
 Normals = Callable[[np.ndarray], np.ndarray]  # positions [n, 3] -> unit normals [n, 3]
@@ -41,6 +47,36 @@ def baked(mesh: Mesh, size: int, colors: Colors, normals: Normals | None = None,
     hand = tangents[corners[:, 0], 3:]  # all vertices of a chart have one
     frame = np.stack([along, hand * np.cross(own, along), own], axis=-2)
     return mesh._replace(normal_map=picture(np.einsum("nkd,nd->nk", frame, normals(positions))))
+
+
+def finished(mesh: Mesh, colors: Colors, normals: Normals | None, max_faces: int | None, texture: int | None) -> Mesh:
+    """A surface as an asset: decimated, with colours and normals and, of `texture` texels along an edge, a texture.
+
+    With a texture it has 20,000 triangles at most where `max_faces` is None, and a normal map of the surface that it
+    was where `normals` says them; otherwise normals are those of the faces. `colors` is a JAX function.
+    """
+    if texture is not None:
+        max_faces = min(max_faces or TEXTURED_FACES, atlas.most_faces(texture))
+    mesh = mesh if max_faces is None else isosurface.decimate(mesh, max_faces)
+    if normals is None:
+        mesh = mesh._replace(normals=np.asarray(vertex_normals(*map(jnp.asarray, mesh[:2]))))
+    else:
+        mesh = mesh._replace(normals=normals(mesh.vertices))
+    colors = _in_blocks(colors)
+    mesh = mesh._replace(colors=colors(mesh.vertices, mesh.normals))
+    return mesh if texture is None else baked(mesh, texture, colors, normals)
+
+
+def _in_blocks(colors: Callable, block: int = 65536) -> Colors:
+    """Compiled once for arrays of any length."""
+    colors = jax.jit(colors)
+
+    def evaluate(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        count = len(points)
+        index = np.minimum(np.arange(-(-count // block) * block), count - 1).reshape(-1, block)
+        return np.concatenate([np.asarray(colors(points[rows], normals[rows])) for rows in index])[:count]
+
+    return evaluate
 
 
 def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

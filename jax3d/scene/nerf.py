@@ -14,19 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jax3d.math import atlas, isosurface, linalg, quadrature, triangles
 from jax3d.math import camera as cameras
+from jax3d.math import isosurface, linalg, quadrature
 from jax3d.math.camera import Camera, Rays
 from jax3d.math.contract import contract
 from jax3d.nn.field import FieldSample, Voxels
 from jax3d.render import volume
 from jax3d.render.packed import Occupancy, render_packed, render_some
 from jax3d.render.shade import Light
-from jax3d.scene.bake import baked
-from jax3d.types import Key, Mesh, Params, Points, Render
-
-TEXTURED_FACES = 20_000
-"""More take too long to unwrap, and the normal map shows what is lost."""
+from jax3d.scene.bake import finished
+from jax3d.types import Key, Mesh, Params, Render
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +153,11 @@ class NeRF:
         """The density at the nodes of the exported cube, on the host."""
         return isosurface.evaluate(lambda points: self.query(params, points).density, resolution, self.half)
 
+    def describe(self, params: Params) -> str:
+        """The range of the density, for an error message."""
+        density = self.density_grid(params, 32)
+        return f"density {density.min():.2g} to {density.max():.2g}"
+
     def export(
         self,
         params: Params,
@@ -174,27 +176,8 @@ class NeRF:
         """
         density = self.density_grid(params, resolution)
         mesh = isosurface.extract(density, self.half, threshold=threshold, keep=keep)
-        if texture is not None:
-            max_faces = min(max_faces or TEXTURED_FACES, atlas.most_faces(texture))
-        mesh = mesh if max_faces is None else isosurface.decimate(mesh, max_faces)
         normals = lambda points: isosurface.node_normals(density, points, self.half)  # noqa: E731
-        colors = lambda points, normals: self._colors(params, points, normals)  # noqa: E731
-        mesh = mesh._replace(normals=normals(mesh.vertices))
-        mesh = mesh._replace(colors=colors(mesh.vertices, mesh.normals))
-        return mesh if texture is None else baked(mesh, texture, colors, normals)
-
-    def points(
-        self, params: Params, count: int, *, seed: int = 0, resolution: int = 128, threshold: float | None = None
-    ) -> Points:
-        """`count` points spread evenly over the area of the exported surface."""
-        mesh = self.export(params, resolution=resolution, threshold=threshold)
-        return triangles.points_on(mesh, count, np.random.default_rng(seed))
-
-    def _colors(self, params: Params, points: np.ndarray, normals: np.ndarray, block: int = 65536) -> np.ndarray:
-        color = jax.jit(lambda x, n: self.query(params, x, -n).color)
-        count = len(points)
-        index = np.minimum(np.arange(-(-count // block) * block), count - 1).reshape(-1, block)
-        return np.concatenate([np.asarray(color(points[rows], normals[rows])) for rows in index])[:count]
+        return finished(mesh, lambda x, n: self.query(params, x, -n).color, normals, max_faces, texture)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -99,3 +99,20 @@ def test_decimation_leaves_small_meshes_alone():
     assert isosurface.decimate(mesh, len(mesh.faces)) is mesh
     with pytest.raises(ValueError, match="got max_faces=3"):
         isosurface.decimate(mesh, 3)
+
+
+def test_distances_are_those_of_a_ball_in_spacings():
+    """Next to the surface to a tenth of a spacing, elsewhere to a diagonal; a crumb and a cavity are gone."""
+    spacing = 2 / 39
+    radius = sampled(lambda x, y, z: np.sqrt(x**2 + y**2 + z**2))
+    crumb = sampled(lambda x, y, z: (x - 0.8) ** 2 + (y - 0.8) ** 2 + z**2 < 0.006) > 0
+    density = np.where(crumb | (radius < 0.1), 50.0 * crumb, 20 * np.exp(9 * (0.6 - radius)))
+    found = isosurface.distances(density, 20.0)
+    truth = (radius - 0.6) / spacing
+    near = np.abs(truth) < 0.9
+    np.testing.assert_allclose(found[near], truth[near], atol=0.1)
+    inner = np.abs(sampled(lambda x, y, z: np.maximum(abs(x), np.maximum(abs(y), abs(z))))) < 0.95
+    np.testing.assert_allclose(found[inner], truth[inner], atol=1.2)
+    assert (np.sign(found[inner]) == np.sign(truth[inner])).all()
+    full = isosurface.distances(np.full((6, 6, 6), 2.0), 1.0)
+    assert (full[0] > 0).all() and full[2, 2, 2] < 0

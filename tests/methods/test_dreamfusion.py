@@ -10,19 +10,30 @@ import pytest
 
 from jax3d.math.orbit import OrbitSampler
 from jax3d.math.ramp import ramp
-from jax3d.methods.dreamfusion import DreamFusion, Regularisers, Shading
+from jax3d.methods.dreamfusion import DreamFusion, Regularisers
 from jax3d.nn.field import Voxels
+from jax3d.prior.guidance import Guidance
 from jax3d.prior.views import ViewWords
+from jax3d.render.shade import Shading
 from jax3d.scene.nerf import NeRF
 
 TINY = DreamFusion(
-    scene=NeRF(field=Voxels(resolution=8), samples=8), stages=((0.0, 16),), batch_size=2, steps=10, views=ViewWords()
+    scene=NeRF(field=Voxels(resolution=8), samples=8),
+    stages=((0.0, 16),),
+    batch_size=2,
+    steps=10,
+    guidance=Guidance(views=ViewWords()),
 )
 
 
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
 def prior(request, make_prior):
     return make_prior(prediction_type=request.param)
+
+
+def guided(method: DreamFusion, **fields) -> DreamFusion:
+    """The method with other fields of its guidance."""
+    return dataclasses.replace(method, guidance=dataclasses.replace(method.guidance, **fields))
 
 
 def gradient(method: DreamFusion, prior, step: int = 0):
@@ -41,7 +52,7 @@ def test_the_gradient_reaches_density_and_colour_through_the_encoder(prior):
     assert float(jnp.abs(grid[..., 0]).max()) > 0 and float(jnp.abs(grid[..., 1:]).max()) > 0
     assert metrics["gradient_norm"] > 0 and 0 < metrics["opacity"] < 1
     # a longer gradient on the latents gives a proportionally longer one on the field
-    doubled = gradient(dataclasses.replace(TINY, distillation=2.0), prior)[2]
+    doubled = gradient(guided(TINY, strength=2.0), prior)[2]
     chex.assert_trees_all_close(doubled, 2 * grid, rtol=1e-4, atol=1e-6 * float(jnp.abs(grid).max()))
 
 
@@ -50,7 +61,7 @@ def test_view_guidance_weighs_the_words_of_the_view_alone(make_prior):
     prior = make_prior()
 
     def change(views):
-        none, some = (gradient(dataclasses.replace(TINY, views=views, view_guidance=g), prior)[2] for g in (0.0, 1e3))
+        none, some = (gradient(guided(TINY, views=views, view_scale=g), prior)[2] for g in (0.0, 1e3))
         return float(jnp.abs(some - none).max() / jnp.abs(none).max())
 
     silent, spoken = change(ViewWords(azimuths=("",), overhead_from=90.0)), change(ViewWords())
@@ -58,7 +69,7 @@ def test_view_guidance_weighs_the_words_of_the_view_alone(make_prior):
 
 
 def test_a_bound_on_the_gradient_holds(prior):
-    free, bound = gradient(TINY, prior), gradient(dataclasses.replace(TINY, max_gradient=1e-3), prior)
+    free, bound = gradient(TINY, prior), gradient(guided(TINY, max_gradient=1e-3), prior)
     assert float(bound[0]) <= 0.5 * 1e-6 * 1.01 < float(free[0])
 
 
@@ -67,8 +78,8 @@ def test_the_prompt_is_that_of_the_view(make_prior):
     prior = make_prior()
     fixed = OrbitSampler(azimuth=(180.0, 180.0), elevation=(0.0, 0.0))
     named = dataclasses.replace(TINY, cameras=fixed)
-    back = dataclasses.replace(named, views=ViewWords(azimuths=("back view",)))
-    front = dataclasses.replace(named, views=ViewWords(azimuths=("front view",)))
+    back = guided(named, views=ViewWords(azimuths=("back view",)))
+    front = guided(named, views=ViewWords(azimuths=("front view",)))
     grids = [gradient(method, prior)[2] for method in (named, back, front)]
     chex.assert_trees_all_close(grids[0], grids[1], rtol=1e-5, atol=1e-8)
     assert not np.allclose(grids[0], grids[2], rtol=1e-3, atol=1e-8)

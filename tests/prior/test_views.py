@@ -10,7 +10,7 @@ from jax3d.prior.views import ViewWords
 
 
 def test_the_default_words_are_those_of_the_bundled_models_captions():
-    words = DreamFusion().views
+    words = DreamFusion().guidance.views
     prompts = words.prompts("a chair")
     rng = np.random.default_rng(0)
     for azimuth, elevation in zip(rng.uniform(0, 360, 200), rng.uniform(-15, 85, 200), strict=True):
@@ -35,7 +35,7 @@ def test_published_words_are_front_side_back_and_overhead():
 
 
 def test_indices_are_batched_and_in_range():
-    words = DreamFusion().views
+    words = DreamFusion().guidance.views
     azimuth, elevation = jnp.meshgrid(jnp.linspace(0, 6.2831, 50), jnp.linspace(-1.5, 1.57, 20))
     index = words.index(azimuth, elevation)
     assert index.shape == azimuth.shape and 0 <= int(index.min()) and int(index.max()) < len(words.prompts("x"))

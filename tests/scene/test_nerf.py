@@ -53,15 +53,6 @@ def test_a_ball_is_exported_where_it_is():
     np.testing.assert_allclose(mesh.colors, 0.5 * (mesh.vertices + 1), atol=1e-5)
 
 
-def test_points_lie_evenly_on_the_surface():
-    scene = NeRF(field=Ball())
-    cloud = scene.points(scene.init(jax.random.key(0)), 2000, resolution=32, threshold=25.0)
-    chex.assert_shape((cloud.positions, cloud.colors, cloud.normals), (2000, 3))
-    np.testing.assert_allclose(np.linalg.norm(cloud.positions - CENTRE, axis=-1), 0.5, atol=0.01)
-    np.testing.assert_allclose(cloud.positions.mean(axis=0), CENTRE, atol=0.03)
-    np.testing.assert_allclose(np.linalg.norm(cloud.normals, axis=-1), 1.0, atol=1e-5)
-
-
 def test_a_decimated_ball_is_still_one():
     scene = NeRF(field=Ball())
     mesh = scene.export(scene.init(jax.random.key(0)), resolution=32, threshold=25.0, max_faces=400)

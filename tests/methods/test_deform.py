@@ -1,0 +1,40 @@
+"""Inverse rendering as a recipe: a surface that looks like its pictures has no error, and gradients lead there."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3d.math.orbit import turntable
+from jax3d.math.ramp import ramp
+from jax3d.methods.deform import Deform
+from jax3d.nn.field import Voxels
+from jax3d.scene.dmtet import DMTet
+
+FIELD, SIZE = Voxels(resolution=4), 24
+
+
+def test_pictures_of_the_scene_itself_leave_no_error_and_others_a_gradient():
+    """The pictures show what the scene begins as, but larger."""
+    scene, cameras = DMTet(FIELD, cells=10, radius=0.6), turntable(3)
+    larger = dataclasses.replace(scene, radius=0.7)
+    params = larger.init(jax.random.key(1))
+    out = jax.jit(lambda p: larger.render(p, cameras, None, height=SIZE, width=SIZE))(params)
+    straight = out.rgb / jnp.maximum(out.opacity, 1e-6)[..., None]
+    rgba = np.round(255 * np.clip(jnp.concatenate([straight, out.opacity[..., None]], -1), 0, 1)).astype(np.uint8)
+    task = Deform(scene, views=2, steps=10, normal_variation=ramp(0.0), sign_entropy=ramp(0.0)).task(rgba, cameras)
+    true = {name: leaf for name, leaf in params.items() if name != "fixed"}
+    value = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
+    keys = jax.random.split(jax.random.key(2), 2)
+    start = task.init(jax.random.key(1))
+    with jax.debug_key_reuse(True):
+        (error, metrics), gradient = value(start, task.frozen, (), keys, jnp.int32(0))
+        (least, _), _ = value(true, task.frozen, (), keys, jnp.int32(0))
+    assert float(least) < 0.01 < 0.1 * float(error) and 0 < metrics["demand"] < 1
+    chex.assert_tree_all_finite(gradient)
+    assert all(float(jnp.abs(gradient[name]).max()) > 0 for name in set(gradient) & {"shape", "distance"})
+    updates, _ = jax.jit(task.optimizer.update)(gradient, task.optimizer.init(start), start)
+    grown = jax.tree.map(jnp.add, start, updates)
+    assert float(value(grown, task.frozen, (), keys, jnp.int32(1))[0][0]) < float(error)

@@ -1,0 +1,126 @@
+"""The DMTet scene: where it begins, what cameras see of it, how gradients move it, and what it exports."""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import trimesh
+
+from jax3d.math import linalg
+from jax3d.math.camera import orbit
+from jax3d.math.orbit import turntable
+from jax3d.nn.field import Voxels
+from jax3d.scene.dmtet import DMTet
+
+SCENE = DMTet(texture=Voxels(resolution=4), cells=16, radius=0.6)
+SIZE = 32
+CAMERA = orbit(0.3, 0.2, 3.0, 2 * np.arctan(0.5))  # at the origin the image is 3 wide
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def see(scene, params, camera):
+    return scene.render(params, camera, None, height=SIZE, width=SIZE)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return SCENE.init(jax.random.key(0))
+
+
+def disc(radius):
+    """Pixels that a ball at the origin covers, seen from 3 away: sin of the cone's half angle is radius / 3."""
+    return np.pi * (SIZE * np.tan(np.arcsin(radius / 3))) ** 2
+
+
+def test_it_begins_as_a_ball(params):
+    out = see(SCENE, params, CAMERA)
+    chex.assert_tree_all_finite(jax.tree.leaves(out))
+    np.testing.assert_allclose(float(out.opacity.sum()), disc(0.6), rtol=0.03)
+    middle = SIZE // 2
+    assert float(out.depth[middle, middle]) == pytest.approx(2.4, abs=0.02)
+    np.testing.assert_allclose(out.normal[middle, middle], linalg.normalize(CAMERA.world_from_camera[:3, 3]), atol=0.15)
+    assert 0 < float(out.extras["demand"]) < 1
+    assert "key" not in str(jax.tree.structure(params)) and params["fixed"]["grid"].tetrahedra.dtype == jnp.int32
+
+
+def test_a_batch_of_cameras_is_that_many_cameras(params):
+    both = turntable(2)
+    out = see(SCENE, params, both)
+    for k in range(2):
+        one = see(SCENE, params, jax.tree.map(lambda leaf, k=k: leaf[k], both))
+        chex.assert_trees_all_close(one.rgb, out.rgb[k], atol=1e-6)
+
+
+def test_it_begins_at_the_surface_of_a_density_without_its_crumbs_and_cavities(params):
+    def density(points):
+        ball = 30 * jnp.exp(30 * (0.55 - linalg.safe_norm(points)))
+        crumb = 200 * jnp.exp(-((linalg.safe_norm(points - 0.9) / 0.06) ** 2))
+        return jnp.where(linalg.safe_norm(points) < 0.15, 0.0, ball) + crumb
+
+    scene, begun = SCENE.begin(density, params["texture"])
+    out = see(scene, begun, CAMERA)
+    shown = SCENE.export(begun)  # a ball whose size is that of the automatic level
+    radius = np.linalg.norm(shown.vertices, axis=1)
+    assert radius.std() < 0.1 * 2 / 16 and 0.3 < radius.mean() < 0.9
+    np.testing.assert_allclose(float(out.opacity.sum()), disc(radius.mean()), rtol=0.04)
+    assert scene.room[0] < SCENE._room[0] and float(out.extras["demand"]) < 1
+    with pytest.raises(ValueError, match="empty"):
+        SCENE.begin(lambda points: jnp.zeros(len(points)), params["texture"])
+
+
+def test_gradients_move_the_surface_to_a_silhouette_and_its_colour(params):
+    """From a ball to an ellipsoid, as four cameras see it."""
+    cameras = turntable(4, elevation=20.0)
+    grid = params["fixed"]["grid"]
+    stretched = linalg.safe_norm(grid.vertices / jnp.array([0.5, 0.7, 0.6])) - 1
+    goal = params | {"distance": 0.6 * stretched / SCENE.spacing}
+    target = see(SCENE, goal, cameras)
+    trained = {name: params[name] for name in ("distance", "offset", "texture")}
+    adam = optax.adam(0.03)
+
+    @jax.jit
+    def step(trained, state):
+        def loss(trained):
+            out = SCENE.render(trained | {"fixed": params["fixed"]}, cameras, None, height=SIZE, width=SIZE)
+            error = jnp.mean((out.opacity - target.opacity) ** 2) + jnp.mean(
+                (out.rgb - 0.2 * out.opacity[..., None]) ** 2
+            )
+            return error + 1e-3 * out.extras["normal_variation"], out.opacity
+
+        (_, opacity), gradient = jax.value_and_grad(loss, has_aux=True)(trained)
+        updates, state = adam.update(gradient, state)
+        return optax.apply_updates(trained, updates), state, opacity
+
+    state = adam.init(trained)
+    misses = []
+    for _ in range(60):
+        trained, state, opacity = step(trained, state)
+        misses.append(float(jnp.abs(opacity - target.opacity).mean()))
+    assert misses[-1] < 0.2 * misses[0], (misses[0], misses[-1])
+    colors = SCENE.export(trained | {"fixed": params["fixed"]}).colors
+    assert abs(float(np.median(colors)) - 0.2) < 0.1
+
+
+def test_the_export_is_closed_outward_and_has_colours(params):
+    mesh = SCENE.export(params, max_faces=400)
+    body = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert body.is_watertight and len(mesh.faces) <= 400
+    np.testing.assert_allclose(body.volume, 4 / 3 * np.pi * 0.6**3, rtol=0.05)
+    assert (np.sum(mesh.normals * mesh.vertices, axis=1) > 0.55).all()
+    assert mesh.colors.shape == mesh.vertices.shape and mesh.uv is None
+    textured = SCENE.export(params, texture=256)
+    assert textured.texture.shape == (256, 256, 3) and textured.normal_map is not None
+
+
+def test_too_little_room_and_a_vanished_surface_are_said(params):
+    small = dataclasses.replace(SCENE, room=(100, 200))
+    assert float(see(small, params, CAMERA).extras["demand"]) > 1
+    gone = params | {"distance": jnp.abs(params["distance"]) + 1}
+    assert float(see(SCENE, gone, CAMERA).opacity.max()) == 0
+    with pytest.raises(ValueError, match="vanished: distances"):
+        SCENE.export(gone)
