@@ -9,7 +9,7 @@ import pytest
 import sample
 import train
 from jax3d import cli
-from jax3d.methods.dreamfusion import DreamFusion
+from jax3d.api import Method
 
 
 def refused(capsys, monkeypatch, program, *argv: str) -> str:
@@ -72,7 +72,7 @@ def test_overrides_reach_nested_fields():
 @pytest.mark.parametrize("name", cli.config_names())
 def test_every_config_loads_and_says_its_command(name):
     config, doc = cli.load_config(name)
-    program = "sample.py" if isinstance(config, DreamFusion) else "train.py"
+    program = "sample.py" if isinstance(config, Method) else "train.py"
     assert dataclasses.is_dataclass(config) and f"python {program}" in doc
     for script in (sample, train):  # whose options and the config's have other names
         if script.suits(config):

@@ -27,14 +27,14 @@ def test_pictures_of_the_scene_itself_leave_no_error_and_others_a_gradient():
     task = Deform(scene, views=2, steps=10, normal_variation=ramp(0.0), sign_entropy=ramp(0.0)).task(rgba, cameras)
     true = {name: leaf for name, leaf in params.items() if name != "fixed"}
     value = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
-    keys = jax.random.split(jax.random.key(2), 2)
+    keys = lambda: jax.random.split(jax.random.key(2), 2)  # noqa: E731
     start = task.init(jax.random.key(1))
     with jax.debug_key_reuse(True):
-        (error, metrics), gradient = value(start, task.frozen, (), keys, jnp.int32(0))
-        (least, _), _ = value(true, task.frozen, (), keys, jnp.int32(0))
+        (error, metrics), gradient = value(start, task.frozen, (), keys(), jnp.int32(0))
+        (least, _), _ = value(true, task.frozen, (), keys(), jnp.int32(0))
     assert float(least) < 0.01 < 0.1 * float(error) and 0 < metrics["demand"] < 1
     chex.assert_tree_all_finite(gradient)
     assert all(float(jnp.abs(gradient[name]).max()) > 0 for name in set(gradient) & {"shape", "distance"})
     updates, _ = jax.jit(task.optimizer.update)(gradient, task.optimizer.init(start), start)
     grown = jax.tree.map(jnp.add, start, updates)
-    assert float(value(grown, task.frozen, (), keys, jnp.int32(1))[0][0]) < float(error)
+    assert float(value(grown, task.frozen, (), keys(), jnp.int32(1))[0][0]) < float(error)
