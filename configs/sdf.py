@@ -12,7 +12,15 @@ from jax3d.nn.unet3d import UNet3D
 from jax3d.train.loop import TrainConfig
 
 config = NativeModel(
-    method=Native(codec=SDFGrid(32), network=UNet3D(width=48, heads=2, multipliers=(1, 2), patch=4), batch_size=16),
+    method=Native(
+        codec=SDFGrid(32),
+        network=UNet3D(width=48, heads=2, multipliers=(1, 2), patch=4),
+        skip=False,  # a patch has 256 numbers
+        sigma_mean=1.2,
+        sigma_std=1.5,
+        sigma_min=0.05,
+        batch_size=16,
+    ),
     model="runs/sdf/model",
     shapes=Shapes(count=3000),
     train=TrainConfig(steps=2400, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),

@@ -16,6 +16,8 @@ config = NativeModel(
         codec=Triplanes(),
         network=TriplaneUNet(width=32, multipliers=(1, 2, 3)),
         sigma_data=1.0,
+        sigma_mean=0.8,
+        sigma_std=1.5,
         batch_size=16,
     ),
     model="runs/triplane/model",

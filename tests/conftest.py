@@ -31,3 +31,10 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared")
     return SHARED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget():
+    """What a file has compiled goes with it: the workers grew to 6 GB each."""
+    yield
+    jax.clear_caches()

@@ -70,7 +70,7 @@ def test_new_views_look_like_the_pictures_and_the_report_holds_them(capture, ass
 
 
 def test_a_mesh_bends_to_the_pictures_and_its_folder_renders(capture, tmp_path):
-    method = Deform(Template(Voxels(resolution=8), subdivisions=2), views=4, steps=60)
+    method = Deform(Template(Voxels(resolution=8), subdivisions=2), views=4, steps=60, shape_rate=ramp(0.1, 0.02))
     found = jax3d.reconstruct(capture, method=method, scene_scale=1.0)
     test = load(capture, "test", scene_scale=1.0)
     figures = reconstruction.report(found.scene, found.params, test.similarity, test, tmp_path, points=500, frames=2)

@@ -6,6 +6,7 @@ A network is made a denoiser once, here. With z = x / sqrt(1 + sigma^2) and t = 
     from_v     D = x / (1 + sigma^2) - sigma / sqrt(1 + sigma^2) v(z, t)  arXiv 2202.00512
     from_x0    D = f(z, t)
     edm        D = c_skip x + c_out F(c_in x, log(sigma) / 4)             arXiv 2206.00364, table 1
+               D = sigma_d F(c_in x, log(sigma) / 4)                      without the skip
 
 All are affine in the network's output, so whatever is linear in predictions may be written on x0. A function that takes
 denoisers and gives one is an adjective of the model:
@@ -71,14 +72,21 @@ def from_x0(network: Network, schedule: Schedule) -> Denoiser:
     return denoise
 
 
-def edm(network: Network, sigma_data: float = 0.5) -> Denoiser:
-    """The denoiser of Karras et al.'s preconditioned network F(c_in x, log(sigma) / 4)."""
+def edm(network: Network, sigma_data: float = 0.5, *, skip: bool = True) -> Denoiser:
+    """The denoiser of Karras et al.'s preconditioned network F(c_in x, log(sigma) / 4).
+
+    Without `skip` it is D = sigma_data F instead, the same at large sigma. With it, at small sigma, F has to take the
+    noise away number by number, which a network narrower than its input cannot; x0 itself lies on a manifold that it
+    may know (arXiv 2511.13720).
+    """
 
     def denoise(x, sigma):
         s = expand(sigma, x)
         total = jnp.sqrt(s**2 + sigma_data**2)
         c_noise = jnp.broadcast_to(jnp.log(jnp.asarray(sigma, s.dtype)) / 4, x.shape[:1])
         out = network((x / total).astype(x.dtype), c_noise)
+        if not skip:
+            return (sigma_data * out).astype(x.dtype)
         return ((sigma_data / total) ** 2 * x + s * sigma_data / total * out).astype(x.dtype)
 
     return denoise

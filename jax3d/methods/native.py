@@ -6,8 +6,9 @@ Training (Karras et al., arXiv 2206.00364, with their preconditioning F of the n
     D(x, sigma) = c_skip x + c_out F(c_in x, log(sigma) / 4, c)
     loss = (sigma^2 + sigma_d^2) / (sigma sigma_d)^2 |D(x0 + sigma n, sigma) - x0|^2
 
-with the condition c set to 0 for a share of the examples, so that one network is the conditional and the unconditional
-denoiser and guidance (arXiv 2207.12598) is between the two. Sampling goes from sigma_max to 0 on Karras' grid.
+(diffusion/denoiser.edm) with the condition c set to 0 for a share of the examples, so that one network is the
+conditional and the unconditional denoiser and guidance (arXiv 2207.12598) is between the two. Sampling goes from
+sigma_max to 0 on Karras' grid.
 """
 
 import dataclasses
@@ -41,9 +42,13 @@ class Native:
     """(x [b, *shape], t [b], condition [b, d]) -> like x; d = 0 where the model knows no conditions."""
     sigma_data: float = 0.5
     """Standard deviation of x0."""
+    skip: bool = True
+    """EDM's D; False for a network with fewer channels than its patches have numbers (diffusion/denoiser.edm)."""
     sigma_mean: float = -1.2
     sigma_std: float = 1.2
-    """Of log sigma in training."""
+    """Of log sigma in training; EDM's are for pictures of 64 x 64 pixels and sigma_data = 0.5. The more numbers say the
+    same, the more noise it takes to hide it: a grid of distances shows its solid at sigma = 5, and what it is to be is
+    decided above that."""
     dropout: float = 0.1
     """Share of examples whose condition is dropped."""
     batch_size: int = 32
@@ -68,7 +73,7 @@ class Native:
         def network(x: Array, t: Array) -> Array:
             return self.network.apply({"params": params}, x, t, condition)
 
-        return edm(network, self.sigma_data)
+        return edm(network, self.sigma_data, skip=self.skip)
 
     def task(self, batches: Callable[[int], dict[str, Any]], steps: int, start: Params | None = None) -> Task:
         """A task of so many steps, whose batches hold `kept` [b, ...], what the codec's `encode` keeps, and `condition`
@@ -87,7 +92,8 @@ class Native:
         told = uniform_each(k_drop) >= self.dropout
         condition = jnp.where(told[:, None], batch["condition"].astype(jnp.float32), 0.0)
         sigma = log_normal(k_sigma, self.sigma_mean, self.sigma_std)
-        weight = edm_weight(sigma, self.sigma_data)
+        floor = 0.0 if self.skip else 0.4 * self.sigma_data  # what is foretold alike at all small sigma counts once
+        weight = edm_weight(jnp.maximum(sigma, floor), self.sigma_data)
         return denoising_loss(self.denoiser(params, condition), x0, sigma, noise_like(k_noise, x0), weight), {}
 
     @partial(jax.jit, static_argnums=0)

@@ -50,10 +50,10 @@ class Template:
 
     def begin(self, mesh: Mesh, key: Key) -> Params:
         """Any mesh, with a random texture; ValueError where it has no proper face."""
-        somewhere = jnp.zeros((1, 3))
-        fixed = jax.tree.map(jnp.asarray, {"faces": mesh.faces, "outline": edges(mesh.faces)})
-        edge = np.diff(mesh.vertices[np.asarray(fixed["outline"].ends)], axis=1)
-        fixed["amount"] = jnp.float32(2 / 3 * self.smooth**2 / np.mean(np.sum(edge**2, axis=-1)))
+        somewhere, outline = jnp.zeros((1, 3)), edges(mesh.faces)
+        square = np.mean(np.sum(np.diff(mesh.vertices[outline.ends], axis=1) ** 2, axis=-1))
+        fixed = {"faces": mesh.faces, "outline": outline, "amount": np.float32(2 / 3 * self.smooth**2 / square)}
+        fixed = jax.tree.map(jnp.asarray, fixed)
         shape = sharpened(jnp.asarray(mesh.vertices), fixed["outline"].ends, fixed["amount"])
         return {"shape": shape, "texture": self.texture.init(key, somewhere, somewhere)["params"], "fixed": fixed}
 

@@ -69,6 +69,11 @@ def test_edm_border(double, gaussian):
         return (gaussian(z * total, s[:, 0, 0]) - data**2 / total**2 * z * total) / (s * data / total)
 
     assert_trees_all_close(edm(network, data)(x, sigma), gaussian(x, sigma), atol=1e-11)
+    direct = edm(lambda z, c: 3 * z, data, skip=False)  # no skip: what the network says, in units of the data
+    s = expand(sigma, x)
+    assert_trees_all_close(direct(x, sigma), 3 * data * x / jnp.sqrt(s**2 + data**2), atol=1e-11)
+    far = jnp.full(3, 1e4)
+    assert_trees_all_close(edm(network, data)(1e4 * x, far), edm(network, data, skip=False)(1e4 * x, far), atol=1e-3)
 
 
 def test_network_sees_unit_variance_and_one_time_per_example():

@@ -5,10 +5,8 @@ import dataclasses
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from jax3d.math.orbit import OrbitSampler
 from jax3d.math.ramp import ramp
 from jax3d.methods.dreamfusion import DreamFusion, Regularisers
 from jax3d.nn.field import Voxels
@@ -26,14 +24,9 @@ TINY = DreamFusion(
 )
 
 
-@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
-def prior(request, make_prior):
-    return make_prior(prediction_type=request.param)
-
-
-def guided(method: DreamFusion, **fields) -> DreamFusion:
-    """The method with other fields of its guidance."""
-    return dataclasses.replace(method, guidance=dataclasses.replace(method.guidance, **fields))
+@pytest.fixture(scope="module")
+def prior(make_prior):
+    return make_prior(prediction_type="v_prediction")
 
 
 def gradient(method: DreamFusion, prior, step: int = 0):
@@ -51,38 +44,6 @@ def test_the_gradient_reaches_density_and_colour_through_the_encoder(prior):
     chex.assert_tree_all_finite((loss, metrics, grid))
     assert float(jnp.abs(grid[..., 0]).max()) > 0 and float(jnp.abs(grid[..., 1:]).max()) > 0
     assert metrics["gradient_norm"] > 0 and 0 < metrics["opacity"] < 1
-    # a longer gradient on the latents gives a proportionally longer one on the field
-    doubled = gradient(guided(TINY, strength=2.0), prior)[2]
-    chex.assert_trees_all_close(doubled, 2 * grid, rtol=1e-4, atol=1e-6 * float(jnp.abs(grid).max()))
-
-
-def test_view_guidance_weighs_the_words_of_the_view_alone(make_prior):
-    """It changes the gradient where the prompt names the view, and not where it says nothing of it."""
-    prior = make_prior()
-
-    def change(views):
-        none, some = (gradient(guided(TINY, views=views, view_scale=g), prior)[2] for g in (0.0, 1e3))
-        return float(jnp.abs(some - none).max() / jnp.abs(none).max())
-
-    silent, spoken = change(ViewWords(azimuths=("",), overhead_from=90.0)), change(ViewWords())
-    assert silent < 0.1 * spoken and spoken > 0.01, (silent, spoken)
-
-
-def test_a_bound_on_the_gradient_holds(prior):
-    free, bound = gradient(TINY, prior), gradient(guided(TINY, max_gradient=1e-3), prior)
-    assert float(bound[0]) <= 0.5 * 1e-6 * 1.01 < float(free[0])
-
-
-def test_the_prompt_is_that_of_the_view(make_prior):
-    """With all views of one name, the gradient is that of the task whose only prompt is that name."""
-    prior = make_prior()
-    fixed = OrbitSampler(azimuth=(180.0, 180.0), elevation=(0.0, 0.0))
-    named = dataclasses.replace(TINY, cameras=fixed)
-    back = guided(named, views=ViewWords(azimuths=("back view",)))
-    front = guided(named, views=ViewWords(azimuths=("front view",)))
-    grids = [gradient(method, prior)[2] for method in (named, back, front)]
-    chex.assert_trees_all_close(grids[0], grids[1], rtol=1e-5, atol=1e-8)
-    assert not np.allclose(grids[0], grids[2], rtol=1e-3, atol=1e-8)
 
 
 def test_regularisers_and_light_appear_when_the_config_has_them(make_prior):

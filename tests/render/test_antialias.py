@@ -132,7 +132,7 @@ def test_broken_faces_and_overflow():
     assert 0 < demand <= 1 and jnp.abs(gradient[0]).max() > 0
     assert jax.jit(total, static_argnums=2)(vertices, CAMERA, 32)[1] > 1
     with pytest.raises(ValueError, match="crossings"):
-        total(vertices, CAMERA, 0)
+        jax.eval_shape(lambda vertices, camera: total(vertices, camera, 0), vertices, CAMERA)
 
 
 def test_several_cameras_at_once():
