@@ -21,7 +21,7 @@ config = NativeModel(
         sigma_min=0.05,
         batch_size=16,
     ),
-    model="runs/sdf/model",
+    model="tiny-sdf",
     shapes=Shapes(count=3000),
     train=TrainConfig(steps=2400, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
 )
