@@ -42,6 +42,13 @@ class Magic3D:
     coarse: DreamFusion = DreamFusion()
     fine: Refine = Refine()
 
+    def __post_init__(self):
+        if self.coarse.scene.field != self.fine.scene.texture:
+            raise ValueError(
+                f"the mesh keeps the field's colours, so fine.scene.texture must be coarse.scene.field, "
+                f"{self.coarse.scene.field}, is {self.fine.scene.texture}; give both the same."
+            )
+
 
 Method = DreamFusion | Magic3D
 
@@ -71,6 +78,8 @@ def generate(
     run = functools.partial(_distilled, prompt, seed, callback, callback_every, progress)
     coarse = method.coarse if isinstance(method, Magic3D) else method
     fine = method.fine if isinstance(method, Magic3D) else None
+    for part in filter(None, (coarse, fine)):
+        stages(part)  # so that a mistake in the second shows before the first has run
     if fine and export == "nerf":
         raise ValueError("Magic3D ends with a mesh; export it as mesh or point_cloud, or take dreamfusion.")
     clock = [time.time()]

@@ -109,11 +109,21 @@ def test_magic3d_refines_the_field_as_a_mesh_and_resumes_there(magic, tmp_path):
         jax3d.generate(
             "a red chair", method=magic, workdir=tmp_path, callback=interrupt, callback_every=2, progress=False
         )
-    whole = jax3d.generate("a red chair", method=magic, workdir=tmp_path, progress=False)
+    seen = []
+    note = lambda step, views, figures: seen.append(step)  # noqa: E731
+    whole = jax3d.generate(
+        "a red chair", method=magic, workdir=tmp_path, callback=note, callback_every=1, progress=False
+    )
+    assert 4 <= seen[0] <= seen[-1] == 6  # what was done is not done again
     assert whole.metrics["steps"] == 6 and list(whole.metrics["seconds"]) == ["load", "optimise", "refine", "export"]
     assert whole.mesh.texture is not None and whole.before.scene == magic.coarse.scene
     whole.save(tmp_path / "asset", frames=8, size=32)
     assert read_image(tmp_path / "asset" / "preview.png").shape[:2] == (3 * 32, 4 * 32)  # the field's row, and two
+    with pytest.raises(ValueError, match="must be coarse.scene.field"):
+        dataclasses.replace(magic, coarse=jax3d.DreamFusion())
+    late = dataclasses.replace(magic, fine=dataclasses.replace(magic.fine, stages=((0.5, 16),)))
+    with pytest.raises(ValueError, match="stages must begin at 0"):
+        jax3d.generate("a red chair", method=late)
     with pytest.raises(ValueError, match="ends with a mesh"):
         jax3d.generate("a red chair", method=magic, export="nerf")
 

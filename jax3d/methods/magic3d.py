@@ -63,12 +63,10 @@ class Refine:
     """Texels along an edge of the exported mesh's texture; None = colours at the vertices."""
 
     def begin(self, scene: NeRF, params: Params) -> tuple["Refine", Params]:
-        """The method with room for the surface of a field, and the parameters there. ValueError for an empty field."""
-        if scene.field != self.scene.texture:
-            raise ValueError(
-                f"the mesh keeps the field's colours, so scene.texture must be the field of the first stage, "
-                f"{scene.field}, is {self.scene.texture}."
-            )
+        """The method with room for the surface of a field, and the parameters there; the field is that of the texture.
+
+        ValueError for an empty field.
+        """
         begun, start = self.scene.begin(lambda points: scene.query(params, points).density, params["field"])
         return dataclasses.replace(self, scene=begun), start
 
