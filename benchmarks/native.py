@@ -224,7 +224,7 @@ def devices(options: argparse.Namespace) -> None:
     for count in (1, 2, 4, 8):
         size = 2 * count
         method = Native(PointCloud(1024), LatentSetTransformer(), batch_size=size)
-        data = {"kept": np.zeros((16, 2048, 6), np.float16), "condition": np.zeros((16, 4), np.float16)}
+        data = {"kept": np.zeros((16, 2048, 6), np.float16), "condition": np.zeros((16, 1, 4), np.float16)}
         task = method.task(shuffled(data, size, seed=0), 10)
         chosen = parallel.choose(size, devices=jax.devices()[:count])
         box = [parallel.own(states.init(jax.jit(task.init)(jax.random.key(0)), task.optimizer), chosen)]

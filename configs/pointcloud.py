@@ -19,5 +19,5 @@ config = NativeModel(
     ),
     model="tiny-pointcloud",
     shapes=Shapes(count=3000),
-    train=TrainConfig(steps=2800, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
+    train=TrainConfig(steps=2800, ema_decay=0.995, clip_norm=1.0, checkpoint_every=200),
 )

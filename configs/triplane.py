@@ -14,7 +14,7 @@ from jax3d.train.loop import TrainConfig
 config = NativeModel(
     method=Native(
         codec=Triplanes(),
-        network=TriplaneUNet(width=32, multipliers=(1, 2, 3)),
+        network=TriplaneUNet(width=64, multipliers=(1, 2), patch=2),
         sigma_data=1.0,
         sigma_mean=0.8,
         sigma_std=1.5,
@@ -22,5 +22,5 @@ config = NativeModel(
     ),
     model="runs/triplane/model",
     shapes=Shapes(count=3000),
-    train=TrainConfig(steps=2400, ema_decay=0.999, clip_norm=1.0, checkpoint_every=200),
+    train=TrainConfig(steps=2400, ema_decay=0.995, clip_norm=1.0, checkpoint_every=200),
 )

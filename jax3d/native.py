@@ -67,8 +67,9 @@ class NativeModel:
         """Shapes with their conditions."""
         data, _, kept = prepared(self)
         reader = _reader(self.told, self.judge, _classes(data["name"]))
-        words = data["caption"] if self.told == "text" else [_class(name) for name in data["name"]]
-        condition = reader.vectors(list(map(str, words))).astype(np.float16)
+        classes = [_class(name) for name in data["name"]]
+        wordings = (data["caption"], data["brief"]) if self.told == "text" else (classes,)
+        condition = np.stack([reader.vectors(list(map(str, words))) for words in wordings], 1).astype(np.float16)
         batches = shuffled({"kept": kept, "condition": condition}, self.method.batch_size, seed=self.shapes.seed)
         return self.method.task(batches, self.train.steps, load_model(self).params if self.warm else None)
 

@@ -77,20 +77,21 @@ class Native:
 
     def task(self, batches: Callable[[int], dict[str, Any]], steps: int, start: Params | None = None) -> Task:
         """A task of so many steps, whose batches hold `kept` [b, ...], what the codec's `encode` keeps, and `condition`
-        [b, d]. It begins with the weights `start`, or with random ones.
+        [b, w, d], of whose w wordings one is told at a time. It begins with the weights `start`, or with random ones.
         """
 
         def init(key: Key) -> Params:
-            return self.init(key, batches(0)["condition"].shape[1]) if start is None else start
+            return self.init(key, batches(0)["condition"].shape[-1]) if start is None else start
 
         rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, min(self.warmup, steps // 2), steps)
         return Task(init, self._loss, muon(rate, weight_decay=0.01), self.batch_size, batches=batches)
 
     def _loss(self, params: Params, frozen: Params, batch: dict[str, Array], keys: Array, step: Array):
-        k_draw, k_drop, k_sigma, k_noise = split_each(keys, 4)
+        k_draw, k_drop, k_word, k_sigma, k_noise = split_each(keys, 5)
         x0 = jax.vmap(self.codec.draw)(batch["kept"], k_draw)
         told = uniform_each(k_drop) >= self.dropout
-        condition = jnp.where(told[:, None], batch["condition"].astype(jnp.float32), 0.0)
+        wording = jax.vmap(jax.random.choice)(k_word, batch["condition"]).astype(jnp.float32)
+        condition = jnp.where(told[:, None], wording, 0.0)
         sigma = log_normal(k_sigma, self.sigma_mean, self.sigma_std)
         floor = 0.0 if self.skip else 0.4 * self.sigma_data  # what is foretold alike at all small sigma counts once
         weight = edm_weight(jnp.maximum(sigma, floor), self.sigma_data)

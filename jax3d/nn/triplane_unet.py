@@ -16,7 +16,8 @@ y, so it is told their means (the 3D-aware convolution of Rodin, arXiv 2212.0613
 
 That is a 1 x 1 convolution of X_k with both means broadcast and concatenated to its channels, the part of X_k itself
 being in conv1 already; applied to lines, before they are broadcast, it costs r products where the other costs r^2.
-The levels are nn/unet3d's, with attention among all places of all planes at the lowest alone. NFD (arXiv 2211.16677)
+The levels are nn/unet3d's, with attention among all places of all planes at the lowest alone, and so is its patch: the
+network works on squares of p x p places as channels. NFD (arXiv 2211.16677)
 runs such a network on the planes as channels of one image instead, as if their rows and columns were the same.
 """
 
@@ -40,6 +41,18 @@ def fold(x: Float[Array, "b 3 *rest"]) -> Float[Array, "n *rest"]:
 def unfold(x: Float[Array, "n *rest"]) -> Float[Array, "b 3 *rest"]:
     """The inverse of `fold`."""
     return x.reshape(-1, 3, *x.shape[1:])
+
+
+def patches(x: Float[Array, "n r r c"], p: int) -> Float[Array, "n r2 r2 c2"]:
+    """Space to depth: [n, r, r, c] -> [n, r/p, r/p, p^2 c]."""
+    n, r, _, c = x.shape
+    return x.reshape(n, r // p, p, r // p, p, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, r // p, r // p, -1)
+
+
+def unpatched(x: Float[Array, "n r r c"], p: int) -> Float[Array, "n r2 r2 c2"]:
+    """The inverse of `patches`."""
+    n, r, _, _ = x.shape
+    return x.reshape(n, r, r, p, p, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, r * p, r * p, -1)
 
 
 def shared_lines(x: Float[Array, "b 3 r r c"]) -> tuple[Float[Array, "b 3 r c"], Float[Array, "b 3 r c"]]:
@@ -87,16 +100,18 @@ class TriplaneUNet(nn.Module):
     blocks: int = 1
     """Blocks a level, down and up."""
     heads: int = 4
+    patch: int = 1
+    """Edge of the squares of places that become channels."""
     groups: int = 8
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b 3 r r c"], t: Float[Array, " b"], condition: Float[Array, "b d"]
     ) -> Float[Array, "b 3 r r c"]:
-        self._check()
+        self._check(x.shape[2])
         e = Condition(4 * self.width, name="condition")(t, condition)
         e = fold(e[:, None] + self.param("planes", nn.initializers.normal(0.3), (3, e.shape[-1])))
-        h, skips = Conv(self.widths[0], name="conv_in")(fold(x)), []
+        h, skips = Conv(self.widths[0], name="conv_in")(patches(fold(x), self.patch)), []
         for i, features in enumerate(self.widths):
             for j in range(self.blocks):
                 h = PlaneBlock(features, self.groups, name=f"down.{i}.{j}")(h, e)
@@ -113,14 +128,19 @@ class TriplaneUNet(nn.Module):
             if i:
                 h = Conv(self.widths[i - 1], name=f"up.{i}.double")(double(h, *skips[-1].shape[1:3]))
         h = jax.nn.silu(GroupNorm(self.groups, name="norm_out")(h))
-        return unfold(Conv(x.shape[-1], kernel_init=nn.initializers.zeros, name="conv_out")(h))
+        out = Conv(x.shape[-1] * self.patch**2, kernel_init=nn.initializers.zeros, name="conv_out")(h)
+        return unfold(unpatched(out, self.patch))
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each level."""
         return tuple(self.width * multiplier for multiplier in self.multipliers)
 
-    def _check(self) -> None:
+    def _check(self, resolution: int) -> None:
+        if resolution % self.patch:
+            raise ValueError(
+                f"TriplaneUNet(patch={self.patch}) needs planes whose edge is a multiple of it, got {resolution}."
+            )
         if any(width % n for width in self.widths for n in (self.groups, self.heads)):
             raise ValueError(
                 f"TriplaneUNet's groups and heads must divide the channels of every level, got groups={self.groups}, "

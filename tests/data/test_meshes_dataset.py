@@ -19,6 +19,7 @@ SHAPES = {
     "rotation": (3, 3),
     "name": (),
     "caption": (),
+    "brief": (),
 }
 
 
@@ -46,9 +47,10 @@ def same(first, second):
 def test_arrays_names_and_captions(load):
     data = load(captions={"ball.stl": "a round ball"})
     assert {name: array.shape[1:] for name, array in data.items()} == SHAPES
-    assert all(data[name].dtype == np.float32 for name in SHAPES if name not in ("name", "caption"))
+    assert all(data[name].dtype == np.float32 for name in SHAPES if name not in ("name", "caption", "brief"))
     assert data["name"].tolist() == ["ball.stl", "more/Tube-2.glb", "tall_box.obj"]
     assert data["caption"].tolist() == ["a round ball", "Tube 2", "tall box"]
+    assert data["brief"].tolist() == ["a round ball", "more", "tall box"]
     np.testing.assert_allclose(np.linalg.norm(data["points"], axis=-1).max(-1), 0.9, atol=0.1)
     np.testing.assert_allclose(np.linalg.norm(data["normals"], axis=-1), 1, atol=1e-5)
     file_points = data["points"][2] @ data["rotation"][2] / data["scale"][2] + data["centre"][2]

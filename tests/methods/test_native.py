@@ -72,7 +72,9 @@ def trained():
     which = np.arange(64) % 2
     points = np.zeros((64, 32, 3)) + np.array([0.5, 0.0, 0.0]) * (1 - 2 * which)[:, None, None]
     _, kept = METHOD.codec.encode({"points": points})
-    task = METHOD.task(shuffled({"kept": kept, "condition": np.eye(2)[which].astype(np.float16)}, 16, seed=0), 300)
+    task = METHOD.task(
+        shuffled({"kept": kept, "condition": np.eye(2)[which][:, None].astype(np.float16)}, 16, seed=0), 300
+    )
     return train(task, TrainConfig(steps=300, progress=False, ema_decay=0.98)).averaged
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jax3d.math.planes import PLANES
 from jax3d.nn.transformer import Attend
-from jax3d.nn.triplane_unet import PlaneBlock, TriplaneUNet, fold, shared_lines, unfold
+from jax3d.nn.triplane_unet import PlaneBlock, TriplaneUNet, fold, patches, shared_lines, unfold, unpatched
 
 XY, XZ, YZ = range(3)
 NET = TriplaneUNet(width=8, multipliers=(1, 2), heads=2, groups=4)
@@ -161,6 +161,19 @@ def test_planes_of_the_same_content_are_told_apart(case, both):
     _, params, (x, t, condition) = case
     y, _ = both(params, jnp.broadcast_to(x[:, :1], x.shape), t, condition)
     assert jnp.abs(y[:, 0] - y[:, 1]).max() > 1e-3 and jnp.abs(y[:, 1] - y[:, 2]).max() > 1e-3
+
+
+def test_patches_are_squares_of_places_and_come_back():
+    x = jnp.arange(2 * 4 * 4 * 3.0).reshape(2, 4, 4, 3)
+    folded = patches(x, 2)
+    chex.assert_trees_all_equal(folded[1, 0, 1].reshape(2, 2, 3), x[1, :2, 2:])
+    chex.assert_trees_all_equal(unpatched(folded, 2), x)
+
+
+def test_an_edge_that_is_no_multiple_of_the_patch_is_refused():
+    net = TriplaneUNet(width=8, multipliers=(1,), patch=2)
+    with pytest.raises(ValueError, match="multiple of it, got 5"):
+        net.init(jax.random.key(0), jnp.zeros((1, 3, 5, 5, 2)), jnp.zeros(1), jnp.zeros((1, 0)))
 
 
 def test_channels_that_do_not_divide_are_refused():

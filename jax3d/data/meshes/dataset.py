@@ -61,7 +61,8 @@ def mesh_dataset(
 
     Arrays: `points`, `colors` (display values in [0, 1]), `normals` float32 [m, points, 3]; `sdf` float32 [m, r, r, r],
     negative inside, at the nodes of [-1, 1]^3, clipped to +- `truncation`; `name` (path below the folder) and `caption`
-    (from `captions` by name, else the words of the file's name); `scale` [m], `centre` [m, 3], `rotation` [m, 3, 3],
+    (from `captions` by name, else the words of the file's name); `brief`, what is said of all of its kind (the words of
+    its folder's name; of files right in `folder` the caption); `scale` [m], `centre` [m, 3], `rotation` [m, 3, 3],
     the way from the file's world as in `Similarity`. `up` is the axis that points up in files other than .glb.
     `inflate` is subtracted from the distances, before they are clipped: it gives open sheets and walls thinner than a
     cell an inside, which without it they do not have.
@@ -94,13 +95,18 @@ def mesh_dataset(
             missing = [which for which, digest in json.loads(str(result.pop("companions"))).items() if not digest]
             if missing:
                 tqdm.write(f"{name} names files that its folder does not hold: {', '.join(missing)}", sys.stderr)
-            caption = (captions or {}).get(name) or " ".join(re.findall(r"[^\W_]+", path.stem))
-            made[name] = {**result, "name": np.array(name), "caption": np.array(caption)}
+            caption = (captions or {}).get(name) or " ".join(_words(path.stem))
+            brief = " ".join(_words(path.parent.name)) if path.parent != folder else caption
+            made[name] = {**result, "name": np.array(name), "caption": np.array(caption), "brief": np.array(brief)}
     finally:
         pool.shutdown(cancel_futures=True)
     if not made:
         raise ValueError(f"none of the {len(files)} meshes in {folder} can be used; the last one: {reason}")
     return stacked(list(made.values()), truncation)
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W_]+", name)
 
 
 def _example(folder: Path, cache: Path, settings: Settings, path: Path) -> Example | str:

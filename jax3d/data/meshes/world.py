@@ -15,7 +15,7 @@ from jax3d.data.meshes.sdf_grid import cell
 from jax3d.data.meshes.store import Example, kept, stacked
 from jax3d.math.grid import nodes
 
-VERSION = 1
+VERSION = 2
 """Part of the name on disk; goes up when the objects of the world change."""
 
 
@@ -31,8 +31,9 @@ def procedural_dataset(
 ) -> dict[str, np.ndarray]:
     """`count` objects in the arrays of `mesh_dataset`, made where they are not on disk yet.
 
-    `name` is the category and the number, and captions leave out details at random. `held_out` chooses those of the
-    held-out pairs of category and colour, the others, or (None) both. Raises ValueError for settings out of range.
+    `name` is the category and the number; captions leave out details at random, and `brief` all but colour and
+    category. `held_out` chooses those of the held-out pairs of category and colour, the others, or (None) both. Raises
+    ValueError for settings out of range.
     """
     if min(count, points) < 1 or (truncation is not None and not truncation > 0):
         raise ValueError(
@@ -63,6 +64,7 @@ def _example(rng: np.random.Generator, count: int, resolution: int, held_out: bo
         "rotation": np.eye(3, dtype=np.float32),
         "name": np.array(spec.category),
         "caption": np.array(procedural.caption(spec, rng)),
+        "brief": np.array(procedural.named(spec.color, spec.category)),
     }
 
 
