@@ -1,13 +1,16 @@
-"""Points drawn evenly from triangles, on the host.
+"""Points drawn evenly from triangles: on the host, or (`drawn`) under jit.
 
 A triangle (a, b, c) is drawn with probability proportional to its area, a point in it by folding the unit square at its
 diagonal: a + u (b - a) + v (c - a) with (u, v) replaced by (1 - u, 1 - v) where u + v > 1.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-from jax3d.types import Mesh, Points
+from jax3d.math import linalg
+from jax3d.types import Key, Mesh, Points
 
 
 def draw(
@@ -43,3 +46,16 @@ def points_on(mesh: Mesh, count: int, rng: np.random.Generator) -> Points:
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals = (normals / np.where(length > 0, length, 1)).astype(np.float32)
     return Points(blend(mesh.vertices), None if mesh.colors is None else blend(mesh.colors), normals)
+
+
+def drawn(vertices: Float[Array, "v 3"], faces: Int[Array, "f 3"], count: int, key: Key) -> Float[Array, "n 3"]:
+    """Points uniform in area on a mesh, differentiable in the vertices: each stays at its place in its triangle."""
+    k_face, k_place = jax.random.split(key)
+    first, second, third = jnp.unstack(vertices[faces], axis=1)
+    area = linalg.safe_norm(jax.lax.stop_gradient(jnp.cross(second - first, third - first)))
+    total = jnp.cumsum(area)
+    face = jnp.searchsorted(total, total[-1] * jax.random.uniform(k_face, (count,)), side="right")
+    face = jnp.minimum(face, len(faces) - 1)  # by rounding at the end
+    u, v = jax.random.uniform(k_place, (2, count, 1))
+    u, v = jnp.where(u + v > 1, 1 - u, u), jnp.where(u + v > 1, 1 - v, v)
+    return (1 - u - v) * first[face] + u * second[face] + v * third[face]

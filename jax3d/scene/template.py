@@ -77,7 +77,7 @@ class Template:
         extras: the terms of math/fairing, each a scalar, and `demand`, the room wanted over the room there was.
         """
         vertices, faces = self.vertices(params), params["fixed"]["faces"]
-        color = lambda points: self._color(params, points)  # noqa: E731
+        color = lambda points: self.color(params, points)  # noqa: E731
         outline = params["fixed"]["outline"]
         out = render_mesh(vertices, faces, outline, camera, color, height=height, width=width, light=light)
         terms = {
@@ -87,11 +87,12 @@ class Template:
         }
         return out.replace(extras=terms)
 
-    def _color(self, params: Params, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
+    def color(self, params: Params, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
+        """The colour at points in space."""
         return self.texture.apply({"params": params["texture"]}, points, None)[1]
 
     def export(self, params: Params, *, max_faces: int | None = None, texture: int | None = None) -> Mesh:
         """The mesh with colours and normals, as NeRF.export."""
         faces = np.asarray(params["fixed"]["faces"])
         mesh = Mesh(np.asarray(jax.jit(self.vertices)(params)), faces)
-        return finished(mesh, lambda points, _: self._color(params, points), None, max_faces, texture)
+        return finished(mesh, lambda points, _: self.color(params, points), None, max_faces, texture)

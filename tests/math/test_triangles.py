@@ -1,9 +1,11 @@
 """Points of triangles: even over all of them and inside each."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3d.math.triangles import draw, points_on
+from jax3d.math.triangles import draw, drawn, points_on
 from jax3d.types import Mesh
 
 SQUARE = np.array([[[0.0, 0, 0], [2, 0, 0], [2, 1, 0]], [[0.0, 0, 0], [2, 1, 0], [0, 1, 0]], [[5.0, 5, 5]] * 3])
@@ -46,3 +48,16 @@ def test_colours_and_normals_are_those_of_the_corners_or_else_the_faces():
     shares = np.stack([1 - drawn.positions[:, :2].sum(1) / 2, *(drawn.positions[:, :2].T / 2)], axis=-1)
     np.testing.assert_allclose(drawn.normals, shares / np.linalg.norm(shares, axis=-1, keepdims=True), atol=1e-5)
     assert drawn.colors is None
+
+
+def test_points_drawn_under_jit_are_uniform_and_move_with_the_corners():
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 3], [0, 0, 3]], np.float32)
+    faces = jnp.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 5], [1, 1, 2]])
+    points = jax.jit(lambda v: drawn(v, faces, 40000, jax.random.key(0)))(corners)
+    flat = points[:, 2] == 0
+    assert np.mean(flat) == pytest.approx(0.25, abs=0.01)
+    np.testing.assert_allclose(points[~flat].mean(0), [0, 0.5, 1.5], atol=0.02)
+    np.testing.assert_allclose(points[~flat].var(0), [0, 1 / 12, 9 / 12], atol=0.01)
+    # Moving all corners moves every point as far.
+    gradient = jax.grad(lambda v: drawn(v, faces, 1000, jax.random.key(0))[:, 1].mean())(jnp.asarray(corners))
+    np.testing.assert_allclose(gradient.sum(0), [0, 1, 0], atol=1e-5)
