@@ -30,7 +30,7 @@ class Render:
     opacity: Array  # [..., h, w] in [0, 1]
     depth: Array  # [..., h, w] distance along the ray, expected over the weights; 0 where nothing is hit
     normal: Array  # [..., h, w, 3] world space, unit length times opacity; zeros where the scene has none
-    extras: dict[str, Array] = struct.field(default_factory=dict)  # regularisers' raw material
+    extras: dict[str, Any] = struct.field(default_factory=dict)  # regularisers' raw material
 
 
 class Mesh(NamedTuple):

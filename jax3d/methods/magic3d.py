@@ -95,8 +95,9 @@ class Refine:
                 for name, weight in weights.items()
                 if weight.ever
             }
-            metrics |= {"opacity": jnp.mean(out.opacity), "demand": out.extras["demand"]}
-            return distilled + sum(terms.values()), metrics | terms
+            demand = {f"demand_{kind}": room for kind, room in out.extras["demand"].items()}
+            metrics |= {"opacity": jnp.mean(out.opacity)} | demand | terms
+            return distilled + sum(terms.values()), metrics
 
         return Task(init, loss, self._optimizer(), self.batch_size, frozen=frozen)
 

@@ -32,8 +32,8 @@ def render_mesh(
 ) -> Render:
     """What one camera or a batch of cameras [...] sees, one after the other; `light` has their shape in its leaves.
 
-    `color` gives the albedo at points in space. extras["demand"] [...] is the room that was wanted over the room there
-    was, for spans, fragments or crossings: above 1, something is missing.
+    `color` gives the albedo at points in space. extras["demand"] has for "spans", "fragments" and "crossings" the room
+    that was wanted over the room there was, [...]: above 1, something is missing.
     """
     normals = vertex_normals(vertices, faces)
 
@@ -47,7 +47,7 @@ def render_mesh(
         hit = (seen.face >= 0).astype(rgb.dtype)[..., None]
         layers = hit * jnp.concatenate([rgb, hit, seen.depth[..., None], normal], axis=-1)
         layers, crossings = antialias(layers, seen, vertices, outline, camera)
-        demand = jnp.maximum(jnp.max(seen.demand), crossings)
+        demand = {"spans": seen.demand[0], "fragments": seen.demand[1], "crossings": crossings}
         return Render(layers[..., :3], layers[..., 3], layers[..., 4], layers[..., 5:], {"demand": demand})
 
     batch = camera.focal.shape[:-1]

@@ -104,7 +104,8 @@ class DMTet:
     ) -> Render:
         """What one camera or a batch of cameras sees; nothing is random, so that the key counts for nothing.
 
-        extras: the terms of math/fairing, each a scalar, and `demand`, the room wanted over the room there was.
+        extras: the terms of math/fairing, each a scalar, and `demand`, the most room wanted over the room there was, of
+        each kind (render/surface, and "surface" for `room`).
         """
         surface = self.surface(params)
         vertices, faces, _ = surface[:3]
@@ -116,7 +117,7 @@ class DMTet:
             "normal_variation": fairing.normal_variation(vertices, faces),
             "laplacian": fairing.laplacian(vertices / self.spacing, faces),
             "sign_entropy": fairing.sign_entropy(params["distance"], surface),
-            "demand": jnp.maximum(wanted, jnp.max(out.extras["demand"])),
+            "demand": jax.tree.map(jnp.max, out.extras["demand"]) | {"surface": wanted},
         }
         return out.replace(extras=terms)
 

@@ -74,7 +74,8 @@ class Template:
     ) -> Render:
         """What one camera or a batch of cameras sees; nothing is random, so that the key counts for nothing.
 
-        extras: the terms of math/fairing, each a scalar, and `demand`, the room wanted over the room there was.
+        extras: the terms of math/fairing, each a scalar, and `demand`, the most room wanted over the room there was, of
+        each kind (render/surface).
         """
         vertices, faces = self.vertices(params), params["fixed"]["faces"]
         color = lambda points: self.color(params, points)  # noqa: E731
@@ -83,7 +84,7 @@ class Template:
         terms = {
             "normal_variation": fairing.normal_variation(vertices, faces),
             "laplacian": fairing.laplacian(vertices, faces),
-            "demand": jnp.max(out.extras["demand"]),
+            "demand": jax.tree.map(jnp.max, out.extras["demand"]),
         }
         return out.replace(extras=terms)
 

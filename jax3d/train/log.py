@@ -54,8 +54,12 @@ def truncate(workdir: Path, step: int) -> None:
 
 
 def short(figures: Mapping[str, float]) -> str:
-    """The figures in a few characters each, for the progress bar; counts of trouble only where there is some."""
-    shown = {k: v for k, v in figures.items() if v or k not in ("skipped", "stuck")}
+    """The figures in a few characters each, for the progress bar; those of trouble only where there is some.
+
+    Trouble is a step that was skipped, and a demand_... above 1: room that was wanted over the room there was.
+    """
+    fine = {"skipped": 0, "stuck": 0} | {name: 1 for name in figures if name.startswith("demand_")}
+    shown = {name: value for name, value in figures.items() if name not in fine or value > fine[name]}
     return ", ".join(f"{name}={value:.3g}" for name, value in shown.items())
 
 

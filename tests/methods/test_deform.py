@@ -34,7 +34,7 @@ def test_pictures_of_the_scene_itself_leave_no_error_and_others_a_gradient():
     with jax.debug_key_reuse(True):
         (error, metrics), gradient = value(start, task.frozen, (), keys(), jnp.int32(0))
         (least, _), _ = value(true, task.frozen, (), keys(), jnp.int32(0))
-    assert float(least) < 0.01 < 0.1 * float(error) and 0 < metrics["demand"] < 1
+    assert float(least) < 0.01 < 0.1 * float(error) and 0 < metrics["demand_surface"] < 1
     chex.assert_tree_all_finite(gradient)
     assert all(float(jnp.abs(gradient[name]).max()) > 0 for name in set(gradient) & {"shape", "distance"})
 

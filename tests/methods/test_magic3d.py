@@ -42,7 +42,7 @@ def test_the_gradient_reaches_distances_offsets_and_texture(make_prior):
         (loss, metrics), gradient = value(params, task.frozen, (), keys, jnp.int32(0))
     chex.assert_tree_all_finite((loss, metrics, gradient))
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
-    assert 0 < metrics["opacity"] < 1 and 0 < metrics["demand"] < 1
+    assert 0 < metrics["opacity"] < 1 and 0 < metrics["demand_surface"] < 1
     assert float(metrics["sign_entropy"]) == 0 < float(metrics["laplacian"])
     updates, _ = task.optimizer.update(gradient, task.optimizer.init(params), params)
     chex.assert_trees_all_equal_shapes(updates, params)

@@ -43,7 +43,7 @@ def test_it_begins_as_a_ball(params):
     middle = SIZE // 2
     assert float(out.depth[middle, middle]) == pytest.approx(2.4, abs=0.02)
     np.testing.assert_allclose(out.normal[middle, middle], linalg.normalize(CAMERA.world_from_camera[:3, 3]), atol=0.15)
-    assert 0 < float(out.extras["demand"]) < 1
+    assert all(0 < float(room) < 1 for room in out.extras["demand"].values())
     assert "key" not in str(jax.tree.structure(params)) and params["fixed"]["grid"].tetrahedra.dtype == jnp.int32
 
 
@@ -67,7 +67,7 @@ def test_it_begins_at_the_surface_of_a_density_without_its_crumbs_and_cavities(p
     radius = np.linalg.norm(shown.vertices, axis=1)
     assert radius.std() < 0.1 * 2 / 16 and 0.3 < radius.mean() < 0.9
     np.testing.assert_allclose(float(out.opacity.sum()), disc(radius.mean()), rtol=0.04)
-    assert scene.room[0] < SCENE._room[0] and float(out.extras["demand"]) < 1
+    assert scene.room[0] < SCENE._room[0] and float(out.extras["demand"]["surface"]) < 1
     with pytest.raises(ValueError, match="empty"):
         SCENE.begin(lambda points: jnp.zeros(len(points)), params["texture"])
 
@@ -85,7 +85,8 @@ def test_the_export_is_closed_outward_and_has_colours(params):
 
 def test_too_little_room_and_a_vanished_surface_are_said(params):
     small = dataclasses.replace(SCENE, room=(100, 200))
-    assert float(see(small, params, CAMERA).extras["demand"]) > 1
+    demand = see(small, params, CAMERA).extras["demand"]
+    assert demand["surface"] > 1 and demand["fragments"] < 1
     gone = params | {"distance": jnp.abs(params["distance"]) + 1}
     assert float(see(SCENE, gone, CAMERA).opacity.max()) == 0
     with pytest.raises(ValueError, match="vanished: distances"):

@@ -26,6 +26,7 @@ def test_a_torn_line_is_dropped(tmp_path):
 def test_short_names_trouble_only_where_there_is_some():
     assert log.short({"loss": 0.12345, "skipped": 0.0, "stuck": 0.0}) == "loss=0.123"
     assert log.short({"loss": 0.12345, "skipped": 2.0}) == "loss=0.123, skipped=2"
+    assert log.short({"demand": 0.5, "demand_spans": 0.9, "demand_surface": 1.3}) == "demand=0.5, demand_surface=1.3"
 
 
 def test_scalars_are_plain_numbers():
