@@ -12,4 +12,4 @@ from jax3d.nn.field import Voxels
 from jax3d.reconstruction import Capture
 from jax3d.scene.dmtet import DMTet
 
-config = Capture(method=Deform(scene=DMTet(texture=Voxels(resolution=96)), steps=1000))
+config = Capture(method=Deform(scene=DMTet(texture=Voxels(resolution=96)), steps=400))

@@ -3,10 +3,12 @@
     repeat:  some of the pictures (C, alpha) with their cameras,  a background b each
              loss = mean |render over b - (alpha C + (1 - alpha) b)| + mask mean |opacity - alpha| + fairness
 
-with absolute differences, as in nvdiffrec (arXiv 2111.12503). A `Template` keeps its genus, a `DMTet` need not.
+with absolute differences, as in nvdiffrec (arXiv 2111.12503). A `Template` begins as a ball and keeps its genus. A
+`DMTet` need not, and begins as the visual hull of the pictures (math/hull).
 """
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ import optax
 
 from jax3d.math.camera import Camera
 from jax3d.math.even_adam import even_adam
+from jax3d.math.hull import visual_hull
 from jax3d.math.ramp import Ramp, ramp
 from jax3d.math.random import split_each, uniform_each
 from jax3d.render.shade import composite
@@ -49,11 +52,13 @@ class Deform:
         Its parameters are those of the scene that are trained; `frozen["scene"]` is the rest.
         """
         start = self.scene.init(jax.random.key(0))
+        if isinstance(self.scene, DMTet):
+            start = self._hull(rgba, camera, start["texture"])
         height, width = rgba.shape[1:3]
         frozen = {"rgba": jnp.asarray(rgba), "camera": camera, "scene": start["fixed"]}
 
         def init(key: Key) -> Params:
-            return {name: leaf for name, leaf in self.scene.init(key).items() if name != "fixed"}
+            return {name: leaf for name, leaf in start.items() if name != "fixed"}
 
         def loss(params, frozen, batch, keys, step):
             k_picture, k_background = split_each(keys, 2)
@@ -81,6 +86,16 @@ class Deform:
     def whole(self, params: Params) -> Params:
         """All of the scene's parameters, from the task's."""
         return params | {"fixed": self.scene.init(jax.random.key(0))["fixed"]}
+
+    def _hull(self, rgba: np.ndarray, camera: Camera, texture: Params) -> Params:
+        alpha = jnp.asarray(rgba[..., 3], jnp.float32) / 255
+        try:
+            return self.scene.begin(partial(visual_hull, alpha, camera), texture, level=0.5)[1]
+        except ValueError:
+            raise ValueError(
+                "no place in the cube [-1, 1]^3 is inside the outlines of all pictures; check the poses, the pictures' "
+                "transparency and --scene-scale."
+            ) from None
 
     def _optimizer(self, names: set[str]) -> optax.GradientTransformation:
         adam = lambda rate: optax.adam(rate.schedule(self.steps), b1=0.9, b2=0.99, eps=1e-15)  # noqa: E731

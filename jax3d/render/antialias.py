@@ -78,7 +78,7 @@ def antialias(
     outlines cross, seen or not; a demand above 1 says that some were left as they were.
     """
     height, width, channels = image.shape
-    size = 8 * (height + width) if crossings is None else crossings
+    size = 16 * (height + width) if crossings is None else crossings
     if size < 1:
         raise ValueError(f"there must be room for crossings, got {size}; None chooses.")
     size = -(-size // 32) * 32

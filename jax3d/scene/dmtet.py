@@ -59,14 +59,17 @@ class DMTet:
         distance = (np.linalg.norm(grid.vertices, axis=-1) - self.radius) / self.spacing
         return self._params(distance, texture)
 
-    def begin(self, density: Callable[[Array], Array], texture: Params) -> tuple["DMTet", Params]:
+    def begin(
+        self, density: Callable[[Array], Array], texture: Params, *, level: float | None = None
+    ) -> tuple["DMTet", Params]:
         """The scene, with room for its surface, and parameters at the surface of a density (points [n, 3] -> [n]).
 
-        The level is chosen from the density's distribution; small parts and closed cavities are left out. ValueError
-        for an empty field.
+        Without a level it is chosen from the density's distribution; small parts and closed cavities are left out.
+        ValueError for an empty field.
         """
         values = isosurface.evaluate(density, self.cells + 1, 1.0)
-        distance = isosurface.distances(values, isosurface.automatic_threshold(values, 1.0)).reshape(-1)
+        level = isosurface.automatic_threshold(values, 1.0) if level is None else level
+        distance = isosurface.distances(values, level).reshape(-1)
         wanted = marching.demand(_grid(self.cells), distance)
         room = tuple(int(SPARE * count) for count in wanted)
         return dataclasses.replace(self, room=room), self._params(distance, texture)

@@ -18,7 +18,7 @@ FIELD, SIZE = Voxels(resolution=4), 24
 
 
 def test_pictures_of_the_scene_itself_leave_no_error_and_others_a_gradient():
-    """The pictures show what the scene begins as, but larger."""
+    """The pictures show a ball; it begins as their hull, and a lesser ball grows."""
     scene, cameras = DMTet(FIELD, cells=10, radius=0.6), turntable(3)
     larger = dataclasses.replace(scene, radius=0.7)
     params = larger.init(jax.random.key(1))
@@ -30,11 +30,14 @@ def test_pictures_of_the_scene_itself_leave_no_error_and_others_a_gradient():
     true = {name: leaf for name, leaf in params.items() if name != "fixed"}
     value = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
     keys = lambda: jax.random.split(jax.random.key(2), 2)  # noqa: E731
-    start = task.init(jax.random.key(1))
+    hull = task.init(jax.random.key(1))
+    start = {name: leaf for name, leaf in scene.init(jax.random.key(1)).items() if name != "fixed"}
     with jax.debug_key_reuse(True):
         (error, metrics), gradient = value(start, task.frozen, (), keys(), jnp.int32(0))
         (least, _), _ = value(true, task.frozen, (), keys(), jnp.int32(0))
+        (_, begun), _ = value(hull, task.frozen, (), keys(), jnp.int32(0))
     assert float(least) < 0.01 < 0.1 * float(error) and 0 < metrics["demand_surface"] < 1
+    assert float(begun["silhouette"]) < 0.3 * float(metrics["silhouette"])
     chex.assert_tree_all_finite(gradient)
     assert all(float(jnp.abs(gradient[name]).max()) > 0 for name in set(gradient) & {"shape", "distance"})
 
