@@ -8,6 +8,7 @@ from typing import Any
 
 _HOME = {  # of each name of the face
     "Asset": "asset",
+    "Deform": "reconstruction",
     "DreamFusion": "api",
     "estimate": "api",
     "generate": "api",

@@ -46,6 +46,8 @@ class Capture:
     method: Reconstruct | Deform = Reconstruct()
     accumulate: int = 1
     """Parts that a step's rays are computed in; with large networks, parts that fit the cache are faster on CPUs."""
+    texture: int | None = 1024
+    """Texels along an edge of the mesh's texture; None = colours at the vertices, and all triangles."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     training_seed: int = 0
@@ -77,11 +79,12 @@ class Capture:
     def finish(self, state: State, workdir: Path) -> None:
         """Test views, geometry and figures, in the run's own folder."""
         test = self._load(self.test)
-        report(self.scene, self.method.whole(state.averaged), self._load("train").similarity, test, workdir)
+        params, similarity = self.method.whole(state.averaged), self._load("train").similarity
+        report(self.scene, params, similarity, test, workdir, texture=self.texture)
 
     def _load(self, split: str | None) -> PosedImages | None:
         if self.data is None:
-            raise ValueError("nerf needs a folder of posed pictures; give it with --data FOLDER.")
+            raise ValueError("a capture is a folder of posed pictures; give it with --data FOLDER.")
         if split is None:
             return None
         return load(self.data, split, downscale=self.downscale, scene_scale=self.scene_scale)
@@ -117,6 +120,7 @@ def report(
     folder: Path,
     points: int = 16384,
     frames: int = 48,
+    texture: int | None = None,
 ) -> dict[str, Any]:
     """Write all that a trained scene is good for into a folder, and return its figures.
 
@@ -127,7 +131,7 @@ def report(
     write_weights(folder / WEIGHTS, named({name: leaf for name, leaf in params.items() if name != "fixed"}))
     if test is not None:
         figures |= _test_views(scene, params, test, folder / "test")
-    mesh = scene.export(params)
+    mesh = scene.export(params, texture=texture)
     cloud = points_on(mesh, points, np.random.default_rng(0))
     Asset(scene, params, mesh, cloud, figures).save(folder, frames=frames)
     return figures

@@ -31,7 +31,7 @@ def draw(
 
 
 def points_on(mesh: Mesh, count: int, rng: np.random.Generator) -> Points:
-    """Points uniform in area on a mesh, with the colours of its corners, and their normals or else those of the faces.
+    """Points uniform in area on a mesh, with its texture's colours or else its corners', and normals, else its faces'.
 
     Raises ValueError for a mesh without area.
     """
@@ -45,7 +45,12 @@ def points_on(mesh: Mesh, count: int, rng: np.random.Generator) -> Points:
     normals = across if mesh.normals is None else blend(mesh.normals)
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals = (normals / np.where(length > 0, length, 1)).astype(np.float32)
-    return Points(blend(mesh.vertices), None if mesh.colors is None else blend(mesh.colors), normals)
+    colors = None if mesh.colors is None else blend(mesh.colors)
+    if mesh.texture is not None:
+        height, width = mesh.texture.shape[:2]
+        u, v = np.clip(blend(mesh.uv), 0, 1 - 1e-6).T
+        colors = mesh.texture[((1 - 1e-6 - v) * height).astype(int), (u * width).astype(int)]
+    return Points(blend(mesh.vertices), colors, normals)
 
 
 def drawn(vertices: Float[Array, "v 3"], faces: Int[Array, "f 3"], count: int, key: Key) -> Float[Array, "n 3"]:

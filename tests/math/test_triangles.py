@@ -61,3 +61,13 @@ def test_points_drawn_under_jit_are_uniform_and_move_with_the_corners():
     # Moving all corners moves every point as far.
     gradient = jax.grad(lambda v: drawn(v, faces, 1000, jax.random.key(0))[:, 1].mean())(jnp.asarray(corners))
     np.testing.assert_allclose(gradient.sum(0), [0, 1, 0], atol=1e-5)
+
+
+def test_colours_come_from_the_texture_where_there_is_one():
+    """The unit square under its own picture, whose first row is its upper edge."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
+    texture = np.random.default_rng(1).random((2, 3, 3)).astype(np.float32)
+    mesh = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]), 0 * corners, None, corners[:, :2], texture)
+    found = points_on(mesh, 500, np.random.default_rng(0))
+    row, column = np.floor(2 * (1 - found.positions[:, 1])), np.floor(3 * found.positions[:, 0])
+    np.testing.assert_array_equal(found.colors, texture[row.astype(int), column.astype(int)])
