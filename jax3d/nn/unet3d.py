@@ -11,7 +11,11 @@ The scale and shift are arXiv:2105.05233's adaptive group norm. Each step starts
 for the last map of every block and of the network starts at 0.
 
 With `patch` p the network works on the p^3 voxels of a patch as channels, [r, r, r, c] -> [r/p, r/p, r/p, p^3 c], and
-its output is unfolded again: 1/p^3 of the work in every layer but the first and last.
+its output is unfolded again: 1/p^3 of the work in every layer but the first and last. Those are linear, so that of the
+p^3 c numbers of a patch only as many get through as there are channels. With `local` channels a map that is not goes
+beside them, from each patch x and the features h where it lies:
+
+    out = conv_out(h) + W2 silu(W1 [h, x])
 """
 
 import jax
@@ -38,6 +42,8 @@ class UNet3D(nn.Module):
     heads: int = 4
     patch: int = 1
     """Edge of the cubes of voxels that become channels."""
+    local: int = 0
+    """Channels of the map of each patch by itself; 0 = none. For patches of more numbers than `width`."""
     groups: int = 8
 
     @nn.compact
@@ -46,7 +52,8 @@ class UNet3D(nn.Module):
     ) -> Float[Array, "b r r r c"]:
         self._check(x.shape[1])
         e = Condition(4 * self.width, name="condition")(t, condition)
-        h, skips = Conv(self.width, name="conv_in")(fold(x, self.patch)), []
+        patches = fold(x, self.patch)
+        h, skips = Conv(self.width, name="conv_in")(patches), []
         for i, features in enumerate(self.widths):
             for j in range(self.blocks):
                 h = self.step(f"down.{i}.{j}", features, h, e)
@@ -61,7 +68,10 @@ class UNet3D(nn.Module):
             if i:
                 h = Conv(self.widths[i - 1], name=f"up.{i}.double")(double(h))
         h = jax.nn.silu(GroupNorm(self.groups, name="norm_out")(h))
-        out = Conv(x.shape[-1] * self.patch**3, kernel_init=nn.initializers.zeros, name="conv_out")(h)
+        out = Conv(patches.shape[-1], kernel_init=nn.initializers.zeros, name="conv_out")(h)
+        if self.local:
+            h = jax.nn.silu(Dense(self.local, name="local_in")(jnp.concatenate([h, patches], -1)))
+            out = out + Dense(patches.shape[-1], kernel_init=nn.initializers.zeros, name="local_out")(h)
         return unfold(out, self.patch)
 
     @property

@@ -115,3 +115,14 @@ def test_settings_that_do_not_fit_say_so():
         jax.eval_shape(UNet3D(**SMALL, patch=2).init, jax.random.key(0), *inputs(6))
     with pytest.raises(ValueError, match="must divide the channels of every level"):
         jax.eval_shape(UNet3D(**{**SMALL, "groups": 3}).init, jax.random.key(0), *inputs())
+
+
+@pytest.mark.parametrize("local, least, most", [(0, 1, 32), (24, 150, 192)])
+def test_patches_pass_as_many_numbers_as_there_are_channels_or_more_with_the_local_map(local, least, most):
+    """8 patches of 24 numbers, each with 4 channels: the output moves in 32 directions, or in most of 192."""
+    net = UNet3D(**SMALL, patch=2, local=local)
+    x, t, condition = (value[:1] for value in inputs())
+    params = awake(jax.eval_shape(net.init, jax.random.key(0), x, t, condition))
+    slopes = jax.jit(jax.jacrev(lambda x: net.apply(params, x, t, condition)))(x).reshape(x.size, x.size)
+    sizes = np.linalg.svd(np.asarray(slopes, np.float64), compute_uv=False)
+    assert least <= np.sum(sizes > 1e-5 * sizes[0]) <= most
