@@ -2,10 +2,11 @@
 
     python benchmarks/shapes.py pointcloud [--captions 240] [--set 512] [--model FOLDER] [--sheet docs/pointcloud.jpg]
 
-Captions are plain ones of the pairs of category and colour held out of training. A shape is shown from four sides
-as discs; recognised = of the 120 texts "a COLOUR CATEGORY", the right one is nearest to the four pictures' mean. The
+Captions are plain ones of the pairs of category and colour held out of training. Recognised = of the 120 texts "a
+COLOUR CATEGORY", the right one is nearest to the shape's looks (jax3d/looks): R-Precision with those 120 captions. The
 first line is the same for real shapes of those captions: what the judge itself can do. The sets are samples of the
-unconditional model and real shapes that training has not seen; 1-NNA is 50 % where nobody could tell them apart.
+unconditional model and real shapes that training has not seen, both as points; 1-NNA is 50 % where nobody could tell
+them apart, and the Frechet distance is that of looks.
 """
 
 import argparse
@@ -15,8 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax3d import cli
@@ -24,35 +23,30 @@ from jax3d.data.captioned import Shapes
 from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, named
 from jax3d.evaluate import score, shares_of
 from jax3d.io.image import write_image
+from jax3d.looks import looks
 from jax3d.math import set_metrics
-from jax3d.math.orbit import turntable
 from jax3d.math.triangles import points_on
 from jax3d.math.validity import validity
 from jax3d.native import load_model
-from jax3d.preview import picture, preview
+from jax3d.preview import preview
 from jax3d.prior import clip
 from jax3d.types import Mesh, Points
 
 PAIRS = [(color, category) for category in CATEGORIES for color in COLORS]
-SIDES = 4
 
 
 def recognised(judge: clip.CLIPScore, shapes: list[Mesh | Points], truth: list[tuple[str, str]]) -> dict[str, float]:
     """Shares of shapes whose colour, category, and both are named right."""
-    cameras = turntable(SIDES, start=35.0, elevation=20.0)
-    cameras = [jax.tree.map(lambda leaf, k=k: leaf[k], cameras) for k in range(SIDES)]
-    texts = judge.text_features(judge.params, [named(*pair) for pair in PAIRS])
-    best = []
-    for shape in shapes:
-        seen = judge.image_features(judge.params, jnp.asarray([picture(shape, camera, 64) for camera in cameras]))
-        best.append(PAIRS[int(jnp.argmax(texts @ seen.mean(0)))])
+    texts = np.asarray(judge.text_features(judge.params, [named(*pair) for pair in PAIRS]))
+    best = [PAIRS[row] for row in np.argmax(looks(judge, shapes) @ texts.T, axis=1)]
     color, category = (np.array([a[k] == b[k] for a, b in zip(best, truth, strict=True)]) for k in (0, 1))
     return {"both": float((color & category).mean()), "color": float(color.mean()), "category": float(category.mean())}
 
 
-def cloud(shape: Mesh | Points, count: int, rng: np.random.Generator) -> np.ndarray:
-    """[count, 3] of a shape."""
-    return shape.positions[:count] if isinstance(shape, Points) else points_on(shape, count, rng).positions
+def cloud(shape: Mesh | Points, count: int, rng: np.random.Generator) -> Points:
+    """So many points of a shape, without normals, which samples of points lack."""
+    shape = shape if isinstance(shape, Points) else points_on(shape, count, rng)
+    return Points(shape.positions[:count], shape.colors[:count])
 
 
 def tolerant(model: Any, arrays: np.ndarray) -> list[Mesh | Points]:
@@ -107,10 +101,12 @@ def main() -> None:
 
     if options.set:
         rng = np.random.default_rng(0)
-        free = tolerant(model, model.arrays([None] * options.set, seed=1))
-        clouds = np.stack([cloud(shape, count, rng) for shape in free])
-        held = Shapes(count=options.set, seed=1).load()["points"][:, :count]
-        print(json.dumps(score(set_metrics.pairwise_chamfer, clouds, held)))
+        free = [cloud(s, options.points, rng) for s in tolerant(model, model.arrays([None] * options.set, seed=1))]
+        data = Shapes(count=options.set, seed=1).load()
+        held = [cloud(Points(*both), options.points, rng) for both in zip(data["points"], data["colors"], strict=True)]
+        clouds = (np.stack([shape.positions for shape in shapes]) for shapes in (free, held))
+        print(json.dumps(score(set_metrics.pairwise_chamfer, *clouds)))
+        print("Frechet distance", set_metrics.frechet_distance(looks(judge, free), looks(judge, held)))
 
 
 def _says(caption: str, pair: tuple[str, str]) -> bool:

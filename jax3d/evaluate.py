@@ -1,12 +1,15 @@
 """How good a folder of generated shapes is, measured against a folder of real ones.
 
-    python -m jax3d.evaluate GENERATED REFERENCE [--points 2048] [--normalize] [--emd] [--out evaluation.json]
+    python -m jax3d.evaluate GENERATED REFERENCE [--points 2048] [--normalize] [--emd] [--looks] [--captions FILE.json]
 
 Shapes are point clouds (.npz with `points` [p, 3] or [n, p, 3], .ply without faces) or meshes (.glb, .ply, .obj, .stl),
 which are sampled uniformly in area. Prints and writes 1-NNA (50 % is best), coverage (more is better) and the minimum
 matching distance (less is better), as `math.set_metrics` defines them, and how many of the generated meshes are closed,
 oriented and of one component. Two sets of 512 clouds of 2048 points take about eight minutes of one CPU core. --emd is
 slower: two sets of 100 clouds of 512 points take five minutes, of 2048 points hours.
+
+--looks adds the Frechet distance of what CLIP sees of both sets, in [-1, 1]^3, and --captions the R-Precision: the
+share of shapes that CLIP finds nearer to their own caption than to any other of the file.
 """
 
 import contextlib
@@ -18,7 +21,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import tyro
@@ -29,9 +32,13 @@ from jax3d import cli
 from jax3d.io.atomic import replacing
 from jax3d.io.mesh import READABLE, load_mesh
 from jax3d.io.points import load_points
+from jax3d.io.weights import read_json
+from jax3d.looks import looks
 from jax3d.math import set_metrics
 from jax3d.math.triangles import points_on
 from jax3d.math.validity import Validity, validity
+from jax3d.prior import clip
+from jax3d.types import Mesh, Points
 
 SUFFIXES = (".npz", *READABLE)
 
@@ -54,6 +61,12 @@ class Options:
     """Also by the earth mover's distance."""
     emd_points: int = 512
     """Points of a shape there; at most 2048."""
+    looks: bool = False
+    """Also the Frechet distance of CLIP's features of pictures."""
+    captions: Path | None = None
+    """JSON: {file below GENERATED: caption}, for R-Precision."""
+    judge: str = "tiny-clip"
+    """The CLIP model: a folder, a bundled name or a hub id."""
     seed: int = 0
     """Of the points drawn."""
     out: Path = Path("evaluation.json")
@@ -63,8 +76,10 @@ class Options:
 def main(argv: list[str]) -> None:
     """Read both folders, print a table and write it."""
     options = _options(argv)
-    generated, found = read_shapes(options.generated, options.files, options.points, [options.seed, 0])
-    reference, _ = read_shapes(options.reference, "*", options.points, [options.seed, 1])
+    made = read_shapes(options.generated, options.files, options.points, [options.seed, 0])
+    real = read_shapes(options.reference, "*", options.points, [options.seed, 1])
+    captions = read_captions(options.captions, made.names) if options.captions else None
+    generated, reference = made.clouds, real.clouds
     if options.normalize:
         generated, reference = normalized(generated), normalized(reference)
     if len(generated) != len(reference):
@@ -77,9 +92,10 @@ def main(argv: list[str]) -> None:
     print(f"{len(generated)} generated, {len(reference)} reference\n{'':8}{'1-NNA':>9}{'coverage':>11}{'MMD':>11}")
     for name, row in scores.items():
         print(f"{name:8}{row['1-nna']:>9.1%}{row['coverage']:>11.1%}{row['mmd']:>11.4g}")
-    shares = shares_of(found)
-    if found:
-        print(f"of {len(found)} meshes:", ", ".join(f"{share:.1%} {name}" for name, share in shares.items()))
+    shares = shares_of(made.meshes)
+    if shares:
+        print(f"of {len(made.meshes)} meshes:", ", ".join(f"{share:.1%} {name}" for name, share in shares.items()))
+    scores |= judged(options, made, real, captions)
     about = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     record = {"options": about, "counts": [len(generated), len(reference)], **scores, "meshes": shares}
     with replacing(options.out) as path:
@@ -109,33 +125,73 @@ def shares_of(found: list[Validity]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in kinds.items() if found}
 
 
-def read_shapes(
-    folder: Path, files: str, points: int, seed: list[int]
-) -> tuple[Float[np.ndarray, "n p 3"], list[Validity]]:
-    """Clouds of `points` points in random order of all shapes in a folder, and what its meshes are.
+class Found(NamedTuple):
+    """The shapes of a folder."""
+
+    clouds: np.ndarray  # [n, p, 3]
+    shapes: list[Mesh | Points]  # n
+    names: list[str]  # n, the files below the folder
+    meshes: list[Validity]  # of those that are meshes
+
+
+def judged(options: Options, made: Found, real: Found, captions: list[str] | None) -> dict[str, float]:
+    """What CLIP says of them, printed too: the Frechet distance and the R-Precision that the options ask for."""
+    said: dict[str, float] = {}
+    if not options.looks and captions is None:
+        return said
+    judge = clip.load(options.judge)
+    seen = looks(judge, made.shapes)
+    if options.looks:
+        said["frechet"] = set_metrics.frechet_distance(seen, looks(judge, real.shapes))
+        print(f"Frechet distance of looks {said['frechet']:.4g}")
+    if captions is not None:
+        texts = sorted(set(captions))
+        own = np.array([texts.index(caption) for caption in captions])
+        similarity = seen @ np.asarray(judge.text_features(judge.params, texts)).T
+        said["r_precision"] = set_metrics.r_precision(similarity, own)
+        print(f"R-Precision {said['r_precision']:.1%} of {len(texts)} captions")
+    return said
+
+
+def read_captions(path: Path, names: list[str]) -> list[str]:
+    """The caption of each file. Raises ValueError for a file that is none, or that leaves one out."""
+    found = read_json(path)
+    missing = [name for name in names if not isinstance(found.get(name), str)]
+    if missing:
+        raise ValueError(f"{path} must have a caption for each shape, but has none for {missing[0]}; add it.")
+    return [found[name] for name in names]
+
+
+def read_shapes(folder: Path, files: str, points: int, seed: list[int]) -> Found:
+    """All shapes in a folder, with clouds of `points` points in random order.
 
     Raises ValueError for a folder without shapes, fewer than two of them, files that cannot be read and small clouds.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; give the path of one with shapes.")
     paths = sorted(path for path in folder.glob(files) if path.suffix.lower() in SUFFIXES)
-    clouds, found = [], []
+    found = Found([], [], [], [])
     for index, path in enumerate(paths):
         rng = np.random.default_rng([*seed, index])  # a shape's points do not depend on the shapes before it
         if path.suffix.lower() == ".npz":
             whole = read_npz(path)
+            shapes = [Points(cloud) for cloud in whole]
         elif path.suffix.lower() == ".ply" and not _has_faces(path):
-            whole = load_points(path).positions[None]
+            shapes = [load_points(path)]
+            whole = shapes[0].positions[None]
         else:
-            mesh = load_mesh(path)
-            whole = points_on(mesh, points, rng).positions[None]
-            found.append(validity(mesh))
+            shapes = [load_mesh(path)]
+            whole = points_on(shapes[0], points, rng).positions[None]
+            found.meshes.append(validity(shapes[0]))
         if points < 1 or whole.shape[1] < points:
             raise ValueError(f"clouds must have --points {points} or more, {path} has {whole.shape[1]}; ask for fewer.")
-        clouds += [rng.permutation(cloud)[:points] for cloud in whole]
-    if len(clouds) < 2:
-        raise ValueError(f"sets need at least 2 shapes ({', '.join(SUFFIXES)}), {folder} has {len(clouds)}; add some.")
-    return np.stack(clouds).astype(np.float32), found
+        found.clouds.extend(rng.permutation(cloud)[:points] for cloud in whole)
+        found.shapes.extend(shapes)
+        found.names.extend([path.relative_to(folder).as_posix()] * len(shapes))
+    count = len(found.clouds)
+    if count < 2:
+        raise ValueError(f"sets need at least 2 shapes ({', '.join(SUFFIXES)}), {folder} has {count}; add some.")
+    return found._replace(clouds=np.stack(found.clouds).astype(np.float32))
 
 
 def read_npz(path: Path) -> Float[np.ndarray, "n p 3"]:

@@ -8,6 +8,7 @@ import pytest
 import trimesh
 
 from jax3d import cli, evaluate
+from jax3d.data import procedural
 from jax3d.io.mesh import save_mesh
 from jax3d.io.points import save_points
 from jax3d.types import Mesh, Points
@@ -105,3 +106,23 @@ def test_mistakes_get_one_sentence(reference, tmp_path, monkeypatch, capsys):
         assert (stop.value.code, out, err.count("\n")) == (2, "", 1) and err.startswith("error: "), err
         assert words in err, err
     assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_clip_knows_captions_from_their_shapes(tmp_path, capsys):
+    pairs = [("red", "chair"), ("blue", "car"), ("green", "tree"), ("yellow", "table")]
+    captions = {}
+    for k, (color, category) in enumerate(pairs):
+        obj = procedural.build(procedural.Spec(category, color), np.random.default_rng(k))
+        save_points(procedural.points(obj, 2048, np.random.default_rng(k)), tmp_path / f"made/{k}.ply")
+        captions[f"{k}.ply"] = f"a {color} {category}"
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    result = judged(tmp_path, tmp_path / "made", tmp_path / "made", "--looks", "--captions", tmp_path / "captions.json")
+    assert result["r_precision"] == 1 and result["frechet"] == pytest.approx(0, abs=1e-4)
+    assert "R-Precision 100.0% of 4 captions" in capsys.readouterr().out
+    turned = dict(zip(captions, [*list(captions.values())[1:], "a red chair"], strict=True))
+    (tmp_path / "captions.json").write_text(json.dumps(turned))
+    result = judged(tmp_path, tmp_path / "made", tmp_path / "made", "--captions", tmp_path / "captions.json")
+    assert result["r_precision"] == 0 and "frechet" not in result
+    (tmp_path / "captions.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"none for 0.ply; add it"):
+        judged(tmp_path, tmp_path / "made", tmp_path / "made", "--captions", tmp_path / "captions.json")
