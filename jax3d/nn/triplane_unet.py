@@ -17,8 +17,8 @@ y, so it is told their means (the 3D-aware convolution of Rodin, arXiv 2212.0613
 That is a 1 x 1 convolution of X_k with both means broadcast and concatenated to its channels, the part of X_k itself
 being in conv1 already; applied to lines, before they are broadcast, it costs r products where the other costs r^2.
 The levels are nn/unet3d's, with attention among all places of all planes at the lowest alone, and so is its patch: the
-network works on squares of p x p places as channels. NFD (arXiv 2211.16677)
-runs such a network on the planes as channels of one image instead, as if their rows and columns were the same.
+network works on squares of p x p places as channels. NFD (arXiv 2211.16677) runs such a network on the planes as
+channels of one image instead, as if their rows and columns were the same.
 """
 
 import jax

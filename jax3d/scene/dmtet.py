@@ -71,6 +71,11 @@ class DMTet:
         level = isosurface.automatic_threshold(values, 1.0) if level is None else level
         distance = isosurface.distances(values, level).reshape(-1)
         wanted = marching.demand(_grid(self.cells), distance)
+        if not wanted[1]:
+            raise ValueError(
+                f"the field is empty: no part of it is denser than {level:.3g}, values lie in [{values.min():.3g}, "
+                f"{values.max():.3g}]; train it longer, or give a lower level."
+            )
         room = tuple(int(SPARE * count) for count in wanted)
         return dataclasses.replace(self, room=room), self._params(distance, texture)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from jax3d.math.orbit import turntable
 from jax3d.math.ramp import ramp
@@ -52,3 +53,9 @@ def test_pictures_of_the_scene_itself_leave_no_error_and_others_a_gradient():
         params, state, now = step(params, state, jnp.int32(k))
         errors.append(float(now))
     assert errors[-1] < 0.5 * errors[0], errors
+
+
+def test_pictures_of_nothing_have_no_hull():
+    nothing = np.zeros((2, SIZE, SIZE, 4), np.uint8)
+    with pytest.raises(ValueError, match="inside the outlines of all pictures; check the poses"):
+        Deform(DMTet(FIELD, cells=10)).task(nothing, turntable(2))
