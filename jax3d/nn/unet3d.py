@@ -11,9 +11,9 @@ The scale and shift are arXiv:2105.05233's adaptive group norm. Each step starts
 for the last map of every block and of the network starts at 0.
 
 With `patch` p the network works on the p^3 voxels of a patch as channels, [r, r, r, c] -> [r/p, r/p, r/p, p^3 c], and
-its output is unfolded again: 1/p^3 of the work in every layer but the first and last. Those are linear, so that of the
-p^3 c numbers of a patch only as many get through as there are channels. With `local` channels a map that is not goes
-beside them, from each patch x and the features h where it lies:
+its output is unfolded again: 1/p^3 of the work. The first and the last map are then of one patch each, not of 3^3.
+Being linear they let only as many of the p^3 c numbers of a patch through as there are channels. With `local` channels
+a map that is not goes beside them, from each patch x and the features h where it lies:
 
     out = conv_out(h) + W2 silu(W1 [h, x])
 """
@@ -52,8 +52,8 @@ class UNet3D(nn.Module):
     ) -> Float[Array, "b r r r c"]:
         self._check(x.shape[1])
         e = Condition(4 * self.width, name="condition")(t, condition)
-        patches = fold(x, self.patch)
-        h, skips = Conv(self.width, name="conv_in")(patches), []
+        patches, own = fold(x, self.patch), {"size": 1, "padding": (0, 0)} if self.patch > 1 else {}
+        h, skips = Conv(self.width, **own, name="conv_in")(patches), []
         for i, features in enumerate(self.widths):
             for j in range(self.blocks):
                 h = self.step(f"down.{i}.{j}", features, h, e)
@@ -68,7 +68,7 @@ class UNet3D(nn.Module):
             if i:
                 h = Conv(self.widths[i - 1], name=f"up.{i}.double")(double(h))
         h = jax.nn.silu(GroupNorm(self.groups, name="norm_out")(h))
-        out = Conv(patches.shape[-1], kernel_init=nn.initializers.zeros, name="conv_out")(h)
+        out = Conv(patches.shape[-1], **own, kernel_init=nn.initializers.zeros, name="conv_out")(h)
         if self.local:
             h = jax.nn.silu(Dense(self.local, name="local_in")(jnp.concatenate([h, patches], -1)))
             out = out + Dense(patches.shape[-1], kernel_init=nn.initializers.zeros, name="local_out")(h)

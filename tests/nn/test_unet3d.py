@@ -87,7 +87,11 @@ def test_patches_are_a_folded_array_and_examples_do_not_meet():
     params = awake(jax.eval_shape(UNet3D(**SMALL, patch=2).init, jax.random.key(0), x, t, nothing))
     apply = jax.jit(UNet3D(**SMALL, patch=2).apply)
     whole = apply(params, x, t, nothing)
-    folded = jax.jit(UNet3D(**SMALL).apply)(params, fold(x, 2), t, nothing)
+    wide = jax.tree.map(lambda leaf: leaf, params)  # the same with kernels of 3^3 taps, the middle one not 0
+    for name in ("conv_in", "conv_out"):
+        kernel = wide["params"][name]["kernel"]
+        wide["params"][name]["kernel"] = jnp.pad(kernel, [(1, 1)] * 3 + [(0, 0)] * 2)
+    folded = jax.jit(UNet3D(**SMALL).apply)(wide, fold(x, 2), t, nothing)
     np.testing.assert_allclose(whole, unfold(folded, 2), atol=1e-5)
     np.testing.assert_allclose(whole[::-1], apply(params, x[::-1], t[::-1], nothing), atol=1e-5)
 
