@@ -53,6 +53,16 @@ class Points(NamedTuple):
     normals: np.ndarray | None = None  # [n, 3] unit
 
 
+class Splats(NamedTuple):
+    """3D Gaussians on the host, with colours of directions as spherical harmonics (math/encoding)."""
+
+    positions: np.ndarray  # [n, 3] float32
+    scales: np.ndarray  # [n, 3] > 0, standard deviations along the own axes, world units
+    rotations: np.ndarray  # [n, 4] unit quaternions w, x, y, z
+    opacities: np.ndarray  # [n] in [0, 1]
+    harmonics: np.ndarray  # [n, k, 3], k = 1, 4, 9 or 16: colour = 0.5 + sum_j harmonics_j Y_j(direction)
+
+
 @runtime_checkable
 class Scene(Protocol):
     """Something with parameters that a camera can look at."""
