@@ -14,8 +14,8 @@ from jax3d.train.loop import TrainConfig
 config = NativeModel(
     method=Native(
         codec=SDFGrid(32),
-        network=UNet3D(width=48, heads=2, multipliers=(1, 2), patch=4),
-        skip=False,  # a patch has 256 numbers
+        network=UNet3D(width=48, heads=2, multipliers=(1, 2), patch=4, local=256),
+        skip=False,
         sigma_mean=1.2,
         sigma_std=1.5,
         sigma_min=0.05,
