@@ -20,7 +20,7 @@ config = NativeModel(
         sigma_std=1.5,
         batch_size=16,
     ),
-    model="runs/triplane/model",
+    model="tiny-triplane",
     shapes=Shapes(count=3000),
     train=TrainConfig(steps=2400, ema_decay=0.995, clip_norm=1.0, checkpoint_every=200),
 )
