@@ -23,7 +23,8 @@ SCRIPT = Path(__file__).with_name("train_script.py")
 
 def start(workdir, steps, *cluster, devices):
     path = os.pathsep.join([str(SCRIPT.parents[2]), os.environ.get("PYTHONPATH", "")])
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"  # as conftest
+    same = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]  # the same bits
+    flags = " ".join([f"--xla_force_host_platform_device_count={devices}", *same])
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": path}
     command = [sys.executable, str(SCRIPT), str(workdir), str(steps), *map(str, cluster)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
