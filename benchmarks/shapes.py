@@ -57,7 +57,8 @@ def tolerant(model: Any, arrays: np.ndarray) -> list[Mesh | Points]:
             shapes += model.decode(x0[None])
         except ValueError as error:
             print("no shape:", error)
-            shapes.append(Mesh(1e-3 * np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32)))
+            speck = np.eye(3, dtype=np.float32)
+            shapes.append(Mesh(1e-3 * speck, np.array([[0, 1, 2]], np.int32), speck))
     return shapes
 
 
