@@ -34,12 +34,12 @@ class Wrap:
     scene: Template = Template(subdivisions=5)
     points: int = 4096
     """Drawn from the surface and from the cloud, each step."""
-    steps: int = 400
+    steps: int = 300
     normal_variation: Ramp = ramp(1e-3, 1e-5)
     """Weight of the variation of the normals of faces that meet."""
     color: float = 0.1
     """Weight of |texture - colour|."""
-    shape_rate: Ramp = ramp(2e-2, 1e-3)
+    shape_rate: Ramp = ramp(0.2, 5e-3)
     """Learning rate of the vertices, world units a step."""
     texture_rate: Ramp = ramp(2e-2, 2e-3)
 
