@@ -40,7 +40,7 @@ class Deform:
     """Weight of the variation of the normals of faces that meet."""
     sign_entropy: Ramp = ramp(1e-2, 1e-3)
     """Weight of the crumbs of a DMTet (math/fairing)."""
-    shape_rate: Ramp = ramp(1e-2, 1e-3)
+    shape_rate: Ramp = ramp(0.1, 5e-3)
     """Learning rate of a template's vertices, world units a step."""
     distance_rate: Ramp = ramp(5e-2, 5e-3)
     """Learning rate of a DMTet's distances and offsets, spacings a step."""
