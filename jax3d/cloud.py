@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jax3d.asset import Asset
+from jax3d.data.posed_images import Similarity
 from jax3d.io.points import load_points
 from jax3d.methods.wrap import Wrap
 from jax3d.train.loop import TrainConfig
@@ -42,15 +43,15 @@ class Cloud:
 
     def finish(self, state: State, workdir: Path) -> None:
         """The mesh where the points of the file are, a turntable of it and figures, in the run's own folder."""
-        _, scale, centre = self._placed()
+        _, similarity = self._placed()
         params = self.method.whole(state.averaged)
         mesh = self.method.scene.export(params)
-        mesh = mesh._replace(vertices=(mesh.vertices / scale + centre).astype(np.float32))
+        mesh = mesh._replace(vertices=similarity.to_file(mesh.vertices).astype(np.float32))
         figures = {"data": str(self.data), "steps": int(state.step)}
         Asset(self.method.scene, params, mesh, None, figures).save(workdir)
 
-    def _placed(self) -> tuple[Points, float, np.ndarray]:
-        """The cloud, moved by centre and then by scale into our cube."""
+    def _placed(self) -> tuple[Points, Similarity]:
+        """The cloud in our cube, and the way there."""
         if self.data is None:
             raise ValueError("wrap needs a file of points; give it with --data FILE.ply.")
         cloud = load_points(self.data)
@@ -59,5 +60,5 @@ class Cloud:
             raise ValueError(
                 f"a cloud has finite points in more than one place, those of {self.data} span {high - low}."
             )
-        scale, centre = 2 * REACH / (high - low).max(), (low + high) / 2
-        return cloud._replace(positions=(scale * (cloud.positions - centre)).astype(np.float32)), float(scale), centre
+        similarity = Similarity(2 * REACH / (high - low).max(), (low + high) / 2)
+        return cloud._replace(positions=similarity.to_ours(cloud.positions).astype(np.float32)), similarity

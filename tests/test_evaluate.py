@@ -108,7 +108,7 @@ def test_mistakes_get_one_sentence(reference, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "evaluation.json").exists()
 
 
-def test_clip_knows_captions_from_their_shapes(tmp_path, capsys):
+def test_clip_knows_captions_from_their_shapes(reference, tmp_path, capsys):
     pairs = [("red", "chair"), ("blue", "car"), ("green", "tree"), ("yellow", "table")]
     captions = {}
     for k, (color, category) in enumerate(pairs):
@@ -121,8 +121,8 @@ def test_clip_knows_captions_from_their_shapes(tmp_path, capsys):
     assert "R-Precision 100.0% of 4 captions" in capsys.readouterr().out
     turned = dict(zip(captions, [*list(captions.values())[1:], "a red chair"], strict=True))
     (tmp_path / "captions.json").write_text(json.dumps(turned))
-    result = judged(tmp_path, tmp_path / "made", tmp_path / "made", "--captions", tmp_path / "captions.json")
-    assert result["r_precision"] == 0 and "frechet" not in result
+    result = judged(tmp_path, tmp_path / "made", reference, "--looks", "--captions", tmp_path / "captions.json")
+    assert result["r_precision"] == 0 and result["frechet"] > 0.1  # grey balls
     (tmp_path / "captions.json").write_text("{}")
     with pytest.raises(ValueError, match=r"none for 0.ply; add it"):
         judged(tmp_path, tmp_path / "made", tmp_path / "made", "--captions", tmp_path / "captions.json")

@@ -58,7 +58,8 @@ class Deform:
         frozen = {"rgba": jnp.asarray(rgba), "camera": camera, "scene": start["fixed"]}
 
         def init(key: Key) -> Params:
-            return {name: leaf for name, leaf in start.items() if name != "fixed"}
+            kept = {name: leaf for name, leaf in start.items() if name != "fixed"}
+            return kept | {"texture": self.scene.init(key)["texture"]}
 
         def loss(params, frozen, batch, keys, step):
             k_picture, k_background = split_each(keys, 2)

@@ -27,6 +27,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jax3d.math.planes import ACROSS, PLANES
+from jax3d.nn import patches
 from jax3d.nn.condition import Condition
 from jax3d.nn.layers import Conv, Dense, GroupNorm
 from jax3d.nn.resnet import double
@@ -41,18 +42,6 @@ def fold(x: Float[Array, "b 3 *rest"]) -> Float[Array, "n *rest"]:
 def unfold(x: Float[Array, "n *rest"]) -> Float[Array, "b 3 *rest"]:
     """The inverse of `fold`."""
     return x.reshape(-1, 3, *x.shape[1:])
-
-
-def patches(x: Float[Array, "n r r c"], p: int) -> Float[Array, "n r2 r2 c2"]:
-    """Space to depth: [n, r, r, c] -> [n, r/p, r/p, p^2 c]."""
-    n, r, _, c = x.shape
-    return x.reshape(n, r // p, p, r // p, p, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, r // p, r // p, -1)
-
-
-def unpatched(x: Float[Array, "n r r c"], p: int) -> Float[Array, "n r2 r2 c2"]:
-    """The inverse of `patches`."""
-    n, r, _, _ = x.shape
-    return x.reshape(n, r, r, p, p, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, r * p, r * p, -1)
 
 
 def shared_lines(x: Float[Array, "b 3 r r c"]) -> tuple[Float[Array, "b 3 r c"], Float[Array, "b 3 r c"]]:
@@ -111,7 +100,7 @@ class TriplaneUNet(nn.Module):
         self._check(x.shape[2])
         e = Condition(4 * self.width, name="condition")(t, condition)
         e = fold(e[:, None] + self.param("planes", nn.initializers.normal(0.3), (3, e.shape[-1])))
-        h, skips = Conv(self.widths[0], name="conv_in")(patches(fold(x), self.patch)), []
+        h, skips = Conv(self.widths[0], name="conv_in")(patches.fold(fold(x), self.patch)), []
         for i, features in enumerate(self.widths):
             for j in range(self.blocks):
                 h = PlaneBlock(features, self.groups, name=f"down.{i}.{j}")(h, e)
@@ -129,7 +118,7 @@ class TriplaneUNet(nn.Module):
                 h = Conv(self.widths[i - 1], name=f"up.{i}.double")(double(h, *skips[-1].shape[1:3]))
         h = jax.nn.silu(GroupNorm(self.groups, name="norm_out")(h))
         out = Conv(x.shape[-1] * self.patch**2, kernel_init=nn.initializers.zeros, name="conv_out")(h)
-        return unfold(unpatched(out, self.patch))
+        return unfold(patches.unfold(out, self.patch))
 
     @property
     def widths(self) -> tuple[int, ...]:

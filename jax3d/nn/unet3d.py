@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from jax3d.nn.condition import Condition
 from jax3d.nn.layers import Conv, Dense, GroupNorm
+from jax3d.nn.patches import fold, unfold
 from jax3d.nn.transformer import Attend
 
 
@@ -112,20 +113,6 @@ class Block(nn.Module):
         h = jax.nn.silu(GroupNorm(self.groups, name="norm2")(h) * (1 + scale) + shift)
         h = Conv(self.features, kernel_init=nn.initializers.zeros, name="conv2")(h)
         return h + (x if x.shape[-1] == self.features else Dense(self.features, name="shortcut")(x))
-
-
-def fold(x: Float[Array, "b x y z c"], p: int) -> Float[Array, "b x2 y2 z2 c2"]:
-    """Space to depth: [b, r, r, r, c] -> [b, r/p, r/p, r/p, p^3 c]."""
-    b, *space, c = x.shape
-    cells = x.reshape(b, *(n for size in space for n in (size // p, p)), c)
-    return cells.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, *(size // p for size in space), -1)
-
-
-def unfold(x: Float[Array, "b x y z c"], p: int) -> Float[Array, "b x2 y2 z2 c2"]:
-    """The inverse of `fold`."""
-    b, *space, c = x.shape
-    cells = x.reshape(b, *space, p, p, p, c // p**3)
-    return cells.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, *(size * p for size in space), -1)
 
 
 def double(x: Float[Array, "b x y z c"]) -> Float[Array, "b x2 y2 z2 c"]:

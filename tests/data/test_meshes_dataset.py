@@ -157,8 +157,10 @@ def test_the_procedural_world_gives_the_same_arrays(held_out, tmp_path):
     data = make(3)
     assert {name: array.shape[1:] for name, array in data.items()} == SHAPES
     assert [str(name)[-6:] for name in data["name"]] == ["000000", "000001", "000002"]
-    for name, text in zip(data["name"], data["caption"], strict=True):
+    for name, text, brief in zip(data["name"], data["caption"], data["brief"], strict=True):
         category = str(name).split("-")[0]
+        assert any(brief == f"{article} {color} {category}" for article in ("a", "an") for color in COLORS)
+        assert set(brief.split()[1:]) <= set(text.split())
         pairs = {(category, color) for color in COLORS if f"{color} {category}" in text}
         assert any((pair in HELD_OUT) == held_out for pair in pairs)
     for positions, values in zip(data["points"], data["sdf"], strict=True):

@@ -88,3 +88,15 @@ def test_training_learns_what_the_condition_says(trained, condition, mean):
 def test_dropping_the_condition_trains_the_unconditional_model(trained):
     found = METHOD.sample(trained, jnp.zeros((16, 2)), jax.random.split(jax.random.key(2), 16)).mean((1, 2))
     assert float(found.max()) > 0 > float(found.min())
+
+
+def test_one_wording_of_each_example_is_told_now_this_now_that():
+    """The loss moves with the numbers that are told, and with no others."""
+    kept, condition = jnp.zeros((32, 500, 3)), jax.random.normal(jax.random.key(0), (32, 2, 3))
+    task = dataclasses.replace(EXACT, dropout=0.3).task(lambda step: {"kept": kept, "condition": condition}, 2)
+    keys = jax.random.split(jax.random.key(1), 32)
+    batch = lambda condition: {"kept": kept, "condition": condition}  # noqa: E731
+    slopes = jax.grad(lambda condition: task.loss({}, (), batch(condition), keys, jnp.int32(0))[0])(condition)
+    told = jnp.abs(slopes).max(-1) > 0
+    assert told.sum(1).max() == 1 and told[:, 0].sum() > 5 and told[:, 1].sum() > 5
+    assert 3 < (~told.any(1)).sum() < 17  # dropped

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from jax3d.math.planes import PLANES
+from jax3d.nn import patches
 from jax3d.nn.transformer import Attend
-from jax3d.nn.triplane_unet import PlaneBlock, TriplaneUNet, fold, patches, shared_lines, unfold, unpatched
+from jax3d.nn.triplane_unet import PlaneBlock, TriplaneUNet, fold, shared_lines, unfold
 
 XY, XZ, YZ = range(3)
 NET = TriplaneUNet(width=8, multipliers=(1, 2), heads=2, groups=4)
@@ -165,9 +166,9 @@ def test_planes_of_the_same_content_are_told_apart(case, both):
 
 def test_patches_are_squares_of_places_and_come_back():
     x = jnp.arange(2 * 4 * 4 * 3.0).reshape(2, 4, 4, 3)
-    folded = patches(x, 2)
+    folded = patches.fold(x, 2)
     chex.assert_trees_all_equal(folded[1, 0, 1].reshape(2, 2, 3), x[1, :2, 2:])
-    chex.assert_trees_all_equal(unpatched(folded, 2), x)
+    chex.assert_trees_all_equal(patches.unfold(folded, 2), x)
 
 
 def test_an_edge_that_is_no_multiple_of_the_patch_is_refused():

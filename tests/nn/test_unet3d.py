@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jax3d.nn.layers import Conv, convolve
+from jax3d.nn.patches import fold, unfold
 from jax3d.nn.transformer import Attend
-from jax3d.nn.unet3d import UNet3D, double, fold, unfold
+from jax3d.nn.unet3d import UNet3D, double
 
 SMALL = {"width": 4, "multipliers": (1, 2), "attention_from": 2, "heads": 2, "groups": 2}
 
