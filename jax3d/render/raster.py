@@ -7,7 +7,9 @@ homogeneous p_k, the barycentric coordinates are computed once more, in the plan
 
 which is the visibility's formula without its cancellation. They are coordinates in space, so a value of the vertices
 is sum b_k a_k with the perspective already in it, and b and z are differentiable in the vertices and the camera. What
-moves outlines is in `render/antialias`.
+moves outlines is in `render/antialias`. The w_k are affine in (x, y), for products of the two cancel; with w = sum w_j
+
+    db_k / dx = (dw_k / dx - b_k dw / dx) / w,    dw_k / dx = q_{k+1}.y p_{k+2}.z - p_{k+1}.z q_{k+2}.y,   and y alike.
 
     seen = rasterise(vertices, faces, camera, height=256, width=256)
     image = interpolate(colors, faces, seen)
@@ -78,6 +80,35 @@ def interpolate(attributes: Float[Array, "v c"], faces: Int[Array, "f 3"], seen:
     return jnp.einsum("hwk,hwkc->hwc", weights, values, precision=jax.lax.Precision.HIGHEST)
 
 
+def derivatives(
+    attributes: Float[Array, "t c"],
+    attribute_faces: Int[Array, "f 3"],
+    seen: Fragments,
+    vertices: Float[Array, "v 3"],
+    faces: Int[Array, "f 3"],
+    camera: Camera,
+) -> Float[Array, "h w c 2"]:
+    """By how much what `interpolate` gives changes to the next pixel on the right and below, within a face; 0 at none.
+
+    Without the neighbours: across the border of a face, where values may jump, nothing is subtracted from anything.
+    """
+    corners = homogeneous(vertices, camera, *seen.face.shape)
+    p, q_x, q_y = _edge_functions(corners, faces, seen.face)
+    w = [q_x[k - 2] * q_y[k - 1] - q_y[k - 2] * q_x[k - 1] for k in range(3)]
+    total = w[0] + w[1] + w[2]
+    scale = jnp.where(total == 0, 0.0, 1 / jnp.where(total == 0, 1.0, total))
+    z = p[2::3]
+    along_x = [scale * (q_y[k - 2] * z[k - 1] - z[k - 2] * q_y[k - 1]) for k in range(3)]
+    along_y = [scale * (z[k - 2] * q_x[k - 1] - q_x[k - 2] * z[k - 1]) for k in range(3)]
+    values = attributes[_corners(attribute_faces, seen.face)]
+    changes = []
+    for slope in (along_x, along_y):
+        weights = jnp.stack(slope, axis=-1) - seen.barycentric * (slope[0] + slope[1] + slope[2])[..., None]
+        weights, values = jax.lax.optimization_barrier((weights, values))  # as in `interpolate`
+        changes.append(jnp.einsum("hwk,hwkc->hwc", weights, values, precision=jax.lax.Precision.HIGHEST))
+    return jnp.stack(changes, axis=-1)
+
+
 def homogeneous(vertices: Float[Array, "v 3"], camera: Camera, height: int, width: int) -> Float[Array, "v 3"]:
     """The p of each vertex: pixel coordinates times depth, and depth along the camera's axis; nan if not finite."""
     finite = jnp.all(jnp.isfinite(vertices), axis=-1, keepdims=True)
@@ -103,21 +134,24 @@ def _corners(faces: Array, face: Array) -> Array:
     return faces.at[jnp.maximum(face, 0)].get(mode="promise_in_bounds")
 
 
-def _at_pixels(corners: Array, faces: Array, face: Array) -> tuple[Array, Array]:
-    """Barycentrics [h, w, 3] and depth along the axis [h, w] of the face that each pixel sees."""
+def _edge_functions(corners: Array, faces: Array, face: Array) -> tuple[list[Array], list[Array], list[Array]]:
+    """Of the face that each pixel sees, nine images p and three each of q_x and q_y; 0 where there is none."""
     height, width = face.shape
-    hit = face >= 0
-    rows = jnp.where(hit[..., None, None], corners[_corners(faces, face)], 0.0).reshape(height, width, 9)
+    rows = jnp.where((face >= 0)[..., None, None], corners[_corners(faces, face)], 0.0).reshape(height, width, 9)
     # As nine images: the backward pass then joins them once, instead of adding nine that are almost all zeros.
     p = jax.lax.optimization_barrier([part[..., 0] for part in jnp.split(rows, 9, axis=-1)])
     x, y = jnp.arange(width) + 0.5, jnp.arange(height)[:, None] + 0.5
-    q_x = [p[3 * k] - x * p[3 * k + 2] for k in range(3)]
-    q_y = [p[3 * k + 1] - y * p[3 * k + 2] for k in range(3)]
+    return p, [p[3 * k] - x * p[3 * k + 2] for k in range(3)], [p[3 * k + 1] - y * p[3 * k + 2] for k in range(3)]
+
+
+def _at_pixels(corners: Array, faces: Array, face: Array) -> tuple[Array, Array]:
+    """Barycentrics [h, w, 3] and depth along the axis [h, w] of the face that each pixel sees."""
+    p, q_x, q_y = _edge_functions(corners, faces, face)
     w = [q_x[k - 2] * q_y[k - 1] - q_y[k - 2] * q_x[k - 1] for k in range(3)]
     sign = jnp.sign(w[0] + w[1] + w[2])
     w = [jnp.maximum(sign * value, 0.0) for value in w]  # below 0 by rounding at edges, and in slivers
     total = w[0] + w[1] + w[2]
     scale = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1.0), 0.0)
-    lost = jnp.where(hit & (total <= 0), 1 / 3, 0.0)  # a sliver that is seen and has no area in float32
+    lost = jnp.where((face >= 0) & (total <= 0), 1 / 3, 0.0)  # a sliver that is seen and has no area in float32
     b = [scale * value + lost for value in w]
     return jnp.stack(b, axis=-1), b[0] * p[2] + b[1] * p[5] + b[2] * p[8]
