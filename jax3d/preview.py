@@ -17,6 +17,7 @@ from jax3d.math.orbit import turntable
 from jax3d.render.points import draw_points
 from jax3d.render.raster import interpolate, rasterise
 from jax3d.render.shade import composite
+from jax3d.render.texture import pyramid, textured
 from jax3d.types import Mesh, Points
 
 PLAIN = 0.8
@@ -53,9 +54,14 @@ def _points_picture(shape: Points, camera: Camera, size: int) -> np.ndarray:
 
 
 def _mesh_picture(mesh: Mesh, camera: Camera, size: int) -> np.ndarray:
-    colors = np.full_like(mesh.vertices, GREY) if mesh.colors is None else mesh.colors
-    rows = [_padded(values.astype(np.float32)) for values in (mesh.vertices, colors)]
-    return np.asarray(_rasterised(*rows, _padded(mesh.faces), camera, size=size))
+    colors, normals = np.full_like(mesh.vertices, GREY) if mesh.colors is None else mesh.colors, None
+    if mesh.texture is not None:  # vertices are split where charts meet, and so would computed normals be
+        colors, normals = mesh.uv, mesh.normals
+    rows = [
+        None if values is None else _padded(values.astype(np.float32)) for values in (mesh.vertices, colors, normals)
+    ]
+    texture = None if mesh.texture is None else mesh.texture.astype(np.float32)
+    return np.asarray(_rasterised(*rows, _padded(mesh.faces), texture, camera, size=size))
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:
@@ -64,12 +70,24 @@ def _padded(rows: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _rasterised(vertices: Array, colors: Array, faces: Array, camera: Camera, *, size: int) -> Array:
-    """FINER^2 samples a pixel."""
+def _rasterised(
+    vertices: Array,
+    colors: Array,
+    normals: Array | None,
+    faces: Array,
+    texture: Array | None,
+    camera: Camera,
+    *,
+    size: int,
+) -> Array:
+    """FINER^2 samples a pixel; with a texture `colors` are (u, v)."""
     edge = FINER * size
     seen = rasterise(vertices, faces, camera, height=edge, width=edge)
-    normals = vertex_normals(vertices, faces)
-    here = interpolate(jnp.concatenate([colors, normals], axis=-1), faces, seen)
-    lit = here[..., :3] * shade(linalg.normalize(here[..., 3:], eps=1e-6))[..., None]
+    normals = vertex_normals(vertices, faces) if normals is None else normals
+    if texture is None:
+        color = interpolate(colors, faces, seen)
+    else:
+        color = textured(pyramid(texture), colors, faces, seen, vertices, faces, camera)
+    lit = color * shade(linalg.normalize(interpolate(normals, faces, seen), eps=1e-6))[..., None]
     image = jnp.where((seen.face >= 0)[..., None], jnp.clip(lit, 0.0, 1.0), 1.0)
     return image.reshape(size, FINER, size, FINER, 3).mean((1, 3))
