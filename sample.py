@@ -19,10 +19,9 @@ import numpy as np
 import tyro
 
 from jax3d import cli
-from jax3d.api import Export, Magic3D, Method, check_input, estimate, generate
+from jax3d.api import Export, Method, check_input, estimate, generate
 from jax3d.io.atomic import replacing
 from jax3d.io.image import contact_sheet, enlarge, write_image
-from jax3d.methods.dreamfusion import DreamFusion
 from jax3d.native import Half, NativeModel, describe, write_shapes
 from jax3d.reconstruction import Capture, fly
 
@@ -63,7 +62,7 @@ class Options:
 
 def suits(config: Any) -> bool:
     """Whether this program has something to do with a config."""
-    return isinstance(config, DreamFusion | Magic3D | NativeModel | Capture)
+    return isinstance(config, Method | NativeModel | Capture)
 
 
 def main(argv: list[str]) -> None:

@@ -10,12 +10,14 @@ _HOME = {  # of each name of the face
     "Asset": "asset",
     "Deform": "reconstruction",
     "DreamFusion": "api",
+    "DreamGaussian": "api",
     "estimate": "api",
     "generate": "api",
     "Magic3D": "api",
     "Reconstruct": "reconstruction",
     "reconstruct": "reconstruction",
     "sample_shapes": "native",
+    "Splatting": "reconstruction",
 }
 __all__ = list(_HOME)
 __version__ = "0.1.0"

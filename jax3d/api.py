@@ -20,6 +20,7 @@ from jax3d.asset import Asset, each, picture
 from jax3d.math import triangles
 from jax3d.math.orbit import turntable
 from jax3d.methods.dreamfusion import DreamFusion
+from jax3d.methods.dreamgaussian import Paint, Sketch
 from jax3d.methods.magic3d import Refine
 from jax3d.prior import stable_diffusion
 from jax3d.prior.stable_diffusion import StableDiffusion
@@ -50,7 +51,16 @@ class Magic3D:
             )
 
 
-Method = DreamFusion | Magic3D
+@dataclasses.dataclass(frozen=True)
+class DreamGaussian:
+    """Gaussians by score distillation, then their surface as a mesh with a repainted texture (arXiv 2309.16653)."""
+
+    coarse: Sketch = Sketch()
+    fine: Paint = Paint()
+
+
+Method = DreamFusion | Magic3D | DreamGaussian
+Part = DreamFusion | Sketch | Refine | Paint
 
 
 def generate(
@@ -76,12 +86,11 @@ def generate(
     method = method or DreamFusion()
     check_input(prompt, image)
     run = functools.partial(_distilled, prompt, seed, callback, callback_every, progress)
-    coarse = method.coarse if isinstance(method, Magic3D) else method
-    fine = method.fine if isinstance(method, Magic3D) else None
+    coarse, fine = parts(method)
     for part in filter(None, (coarse, fine)):
         stages(part)  # so that a mistake in the second shows before the first has run
     if fine and export == "nerf":
-        raise ValueError("Magic3D ends with a mesh; export it as mesh or point_cloud, or take dreamfusion.")
+        raise ValueError("this method ends with a mesh; export it as mesh or point_cloud, or take dreamfusion.")
     clock = [time.time()]
     prior = stable_diffusion.load(model or coarse.model)
     _warn_unknown(prior.tokenizer, prompt)
@@ -115,7 +124,7 @@ def _distilled(
     callback: Views | None,
     callback_every: int,
     progress: bool,
-    method: DreamFusion | Refine,
+    method: Part,
     prior: StableDiffusion,
     workdir: str | Path | None,
     about: dict[str, Any],
@@ -145,6 +154,11 @@ def _distilled(
     return state
 
 
+def parts(method: Method) -> tuple[DreamFusion | Sketch, Refine | Paint | None]:
+    """The one stage or the two of a method."""
+    return (method, None) if isinstance(method, DreamFusion) else (method.coarse, method.fine)
+
+
 def check_input(prompt: str | None, image: str | Path | None) -> None:
     """ValueError for what no method can begin with."""
     if image is not None:
@@ -153,7 +167,7 @@ def check_input(prompt: str | None, image: str | Path | None) -> None:
         raise ValueError("the prompt is empty; say what to make, for example --prompt 'a red chair'.")
 
 
-def stages(method: DreamFusion | Refine) -> list[tuple[int, int]]:
+def stages(method: Part) -> list[tuple[int, int]]:
     """(last step, pixels) of every stage of a run."""
     starts = [round(fraction * method.steps) for fraction, _ in method.stages]
     if starts != sorted(starts) or starts[0] != 0:
@@ -163,10 +177,8 @@ def stages(method: DreamFusion | Refine) -> list[tuple[int, int]]:
     return [(end, size) for end, (_, size) in zip([*starts[1:], method.steps], method.stages, strict=True)]
 
 
-def _export(
-    method: DreamFusion | Refine, scene: Scene, params: Params, export: Export
-) -> tuple[Mesh | None, Points | None]:
-    how = {} if isinstance(method, Refine) else {"resolution": method.export_resolution}
+def _export(method: Part, scene: Scene, params: Params, export: Export) -> tuple[Mesh | None, Points | None]:
+    how = {} if isinstance(method, Refine | Paint) else {"resolution": method.export_resolution}
     if export == "mesh":
         return scene.export(params, **how, max_faces=method.max_faces, texture=method.texture), None
     if export == "point_cloud":
@@ -220,13 +232,13 @@ def estimate(prompt: str, *, method: Method | None = None, model: str | Path | N
     The step is compiled, not executed; its time is its arithmetic over the rate of a matrix product measured here.
     """
     method = method or DreamFusion()
-    coarse = method.coarse if isinstance(method, Magic3D) else method
+    coarse, fine = parts(method)
     prior = stable_diffusion.load(model or coarse.model)
-    parts = [coarse, method.fine] if isinstance(method, Magic3D) else [coarse]
-    return "\n".join([str(method), *(_cost(part, prior, prompt) for part in parts)])
+    known = [part for part in (coarse, fine) if part and not isinstance(part, Paint)]  # its mesh is not there yet
+    return "\n".join([str(method), *(_cost(part, prior, prompt) for part in known)])
 
 
-def _cost(method: DreamFusion | Refine, prior: StableDiffusion, prompt: str) -> str:
+def _cost(method: Part, prior: StableDiffusion, prompt: str) -> str:
     task = method.task(prior, prompt)
     params = jax.eval_shape(task.init, jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), task.batch_size))

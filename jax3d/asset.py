@@ -12,10 +12,12 @@ import numpy as np
 from jax3d.io.image import contact_sheet, write_image, write_video
 from jax3d.io.mesh import save_mesh
 from jax3d.io.points import save_points
+from jax3d.io.splats import save_splats
 from jax3d.io.weights import write_json, write_weights
 from jax3d.math.camera import Camera
 from jax3d.math.orbit import turntable
 from jax3d.render.shade import composite
+from jax3d.scene.gaussians import Gaussians
 from jax3d.types import Mesh, Params, Points, Scene
 
 WEIGHTS = "nerf.safetensors"
@@ -41,6 +43,7 @@ class Asset:
     def save(self, folder: str | Path, *, frames: int = 48, size: int = 192) -> None:
         """Write the asset, turntable.mp4 of `frames` square pictures, preview.png of 8 of them, and metrics.json.
 
+        Gaussians, also those of the stage before, go to splats.ply.
         Where there was a stage before, preview.png has 4 views of it in the first row.
         """
         folder = Path(folder)
@@ -50,6 +53,9 @@ class Asset:
             save_mesh(self.mesh, folder / "mesh.ply")
         if self.points is not None:
             save_points(self.points, folder / "points.ply")
+        for stage in filter(None, (self.before, self)):
+            if isinstance(stage.scene, Gaussians):
+                save_splats(stage.scene.export_splats(stage.params), folder / "splats.ply")
         if self.mesh is None and self.points is None:
             write_weights(folder / WEIGHTS, named(self.params))
         pictures = self.render(turntable(frames), size)

@@ -25,6 +25,7 @@ from jax3d.math.orbit import turntable
 from jax3d.math.triangles import points_on
 from jax3d.methods.deform import Deform
 from jax3d.methods.reconstruct import Reconstruct
+from jax3d.methods.splatting import Splatting
 from jax3d.scene.nerf import NeRF
 from jax3d.train.loop import TrainConfig, train
 from jax3d.train.state import State
@@ -43,7 +44,7 @@ class Capture:
     """Length in our cube [-1, 1]^3 of the file's unit; None = what suits the format."""
     test: str | None = "test"
     """The split that is kept for testing; None = no test views."""
-    method: Reconstruct | Deform = Reconstruct()
+    method: Reconstruct | Deform | Splatting = Reconstruct()
     accumulate: int = 1
     """Parts that a step's rays are computed in; with large networks, parts that fit the cache are faster on CPUs."""
     texture: int | None = 1024
@@ -93,7 +94,7 @@ class Capture:
 def reconstruct(
     folder: str | Path,
     *,
-    method: Reconstruct | Deform | None = None,
+    method: Reconstruct | Deform | Splatting | None = None,
     downscale: int = 1,
     scene_scale: float | None = None,
     seed: int = 0,

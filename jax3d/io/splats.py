@@ -24,13 +24,13 @@ import numpy as np
 from jaxtyping import Float, UInt
 
 from jax3d.io.atomic import replacing
+from jax3d.math.encoding import Y_00
 from jax3d.types import Splats
 
 TYPES = {"float": "<f4", "double": "<f8", "uchar": "u1", "char": "i1", "ushort": "<u2", "short": "<i2"}
 TYPES |= {"uint": "<u4", "int": "<i4", "float32": "<f4", "uint8": "u1", "uint32": "<u4"}
 HEADER = 1 << 16  # bytes that a header may have
 CHUNK = 256
-C0 = 0.28209479177387814  # Y_00
 LEAST = 1e-6  # of opacities and their complements, where a logit is to be written
 
 
@@ -157,7 +157,7 @@ def _from_chunks(elements: dict[str, np.ndarray], path: Path) -> Splats:
     left_out = (rotation >> np.uint32(30)).astype(np.int64)[:, None]  # of w, x, y, z
     order = np.arange(4) - (np.arange(4) > left_out)  # where the three others stand in their order
     rotations = np.where(np.arange(4) == left_out, greatest, np.take_along_axis(others, np.minimum(order, 2), axis=1))
-    base = ((rgb - 0.5) / C0)[:, None]
+    base = ((rgb - 0.5) / Y_00)[:, None]
     rest = np.zeros((len(rows), 0, 3)) if "sh" not in elements else _unpacked(elements["sh"], path)
     if len(rest) != len(rows):
         raise ValueError(f"{path} has harmonics of {len(rest)} of its {len(rows)} Gaussians; export it again.")
@@ -180,7 +180,7 @@ def _from_splat(path: Path) -> Splats:
     rows = np.fromfile(path, row)
     rgba = rows["rgba"] / np.float32(255)
     rotations = (rows["rotation"].astype(np.float32) - 128) / 128
-    return Splats(rows["position"], rows["scale"], rotations, rgba[:, 3], ((rgba[:, :3] - 0.5) / C0)[:, None])
+    return Splats(rows["position"], rows["scale"], rotations, rgba[:, 3], ((rgba[:, :3] - 0.5) / Y_00)[:, None])
 
 
 def _checked(splats: Splats, path: Path) -> Splats:

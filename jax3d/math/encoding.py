@@ -14,6 +14,9 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+Y_00 = 0.5 / math.sqrt(math.pi)
+"""The harmonic of degree 0, a constant."""
+
 
 def fourier(x: Float[Array, "... d"], frequencies: int) -> Float[Array, "... f"]:
     """x, then sin and cos of 2^i pi x for i = 0 .. frequencies - 1: [..., (2 frequencies + 1) d]."""
@@ -25,7 +28,7 @@ def _band(degree: int, x: Array, y: Array, z: Array) -> list[Array]:
     """The 2 l + 1 harmonics of one degree, as polynomials on the unit sphere."""
     root = math.sqrt
     if degree == 0:
-        return [jnp.full_like(x, 0.5 * root(1 / math.pi))]
+        return [jnp.full_like(x, Y_00)]
     if degree == 1:
         scale = root(3 / (4 * math.pi))
         return [-scale * y, scale * z, -scale * x]

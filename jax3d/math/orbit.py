@@ -78,3 +78,10 @@ def turntable(
     """`count` cameras once around the origin, first at azimuth `start`; degrees."""
     azimuth = jnp.deg2rad(start + 360.0 * jnp.arange(count) / count)
     return orbit(azimuth, jnp.deg2rad(elevation), distance, jnp.deg2rad(fov))
+
+
+def sphere(count: int, *, distance: float = 3.0, fov: float = 40.0) -> Camera:
+    """`count` cameras all around the origin, evenly (a Fibonacci lattice)."""
+    index = jnp.arange(count)
+    azimuth = 2 * jnp.pi * (index * (jnp.sqrt(5.0) - 1) / 2 % 1)
+    return orbit(azimuth, jnp.arcsin(1 - 2 * (index + 0.5) / count), distance, jnp.deg2rad(fov))

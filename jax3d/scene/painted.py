@@ -1,0 +1,69 @@
+"""A mesh that stays as it is, with a texture that trains.
+
+texture    [t, t, 3]   before the sigmoid, row 0 at v = 1
+fixed      {"vertices", "normals", "uv", "faces"}: nobody trains them
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax3d.math.camera import Camera
+from jax3d.render.raster import interpolate, rasterise
+from jax3d.render.shade import Light
+from jax3d.render.texture import pyramid, textured
+from jax3d.types import Key, Mesh, Params, Render
+
+PALEST = 1e-3
+"""Colours closer than this to 0 or 1 begin there: beyond, the sigmoid has no slope."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Painted:
+    """A textured mesh."""
+
+    def begin(self, mesh: Mesh) -> Params:
+        """The mesh, which must have normals, uv and a texture."""
+        texture = jnp.clip(jnp.asarray(mesh.texture), PALEST, 1 - PALEST)
+        names = ("vertices", "normals", "uv", "faces")
+        fixed = {name: jnp.asarray(getattr(mesh, name)) for name in names}
+        return {"texture": jnp.log(texture / (1 - texture)), "fixed": fixed}
+
+    def render(
+        self,
+        params: Params,
+        camera: Camera,
+        key: Key | None = None,
+        *,
+        height: int,
+        width: int,
+        light: Light | None = None,
+    ) -> Render:
+        """What one camera or a batch of cameras sees, unlit: `key` and `light` count for nothing.
+
+        extras: `demand`, the most room wanted over the room there was (render/raster).
+        """
+        fixed = params["fixed"]
+        vertices, faces, uv = (fixed[name] for name in ("vertices", "faces", "uv"))
+        levels = pyramid(jax.nn.sigmoid(params["texture"]))
+
+        def look(camera: Camera) -> Render:
+            seen = rasterise(vertices, faces, camera, height=height, width=width)
+            rgb = textured(levels, uv, faces, seen, vertices, faces, camera)
+            hit = (seen.face >= 0).astype(rgb.dtype)
+            normal = interpolate(fixed["normals"], faces, seen)
+            return Render(rgb, hit, seen.depth, normal, {"spans": seen.demand[0], "fragments": seen.demand[1]})
+
+        out = look(camera) if camera.focal.ndim == 1 else jax.lax.map(look, camera)
+        return out.replace(extras={"demand": jax.tree.map(jnp.max, out.extras)})
+
+    def describe(self, params: Params) -> str:
+        """How many triangles there are, for an error message."""
+        return f"{len(params['fixed']['faces'])} triangles"
+
+    def export(self, params: Params, *, max_faces: int | None = None, texture: int | None = None) -> Mesh:
+        """The mesh with the texture as it is now; it is not decimated or unwrapped again."""
+        fixed = {name: np.asarray(leaf) for name, leaf in params["fixed"].items()}
+        return Mesh(**fixed, texture=np.asarray(jax.nn.sigmoid(params["texture"])))
