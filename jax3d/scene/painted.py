@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3d.math.camera import Camera
+from jax3d.render.antialias import antialias, edges
 from jax3d.render.raster import interpolate, rasterise
 from jax3d.render.shade import Light
 from jax3d.render.texture import pyramid, textured
@@ -29,6 +30,7 @@ class Painted:
         texture = jnp.clip(jnp.asarray(mesh.texture), PALEST, 1 - PALEST)
         names = ("vertices", "normals", "uv", "faces")
         fixed = {name: jnp.asarray(getattr(mesh, name)) for name in names}
+        fixed["outline"] = jax.tree.map(jnp.asarray, edges(_welded(mesh)))
         return {"texture": jnp.log(texture / (1 - texture)), "fixed": fixed}
 
     def render(
@@ -52,9 +54,11 @@ class Painted:
         def look(camera: Camera) -> Render:
             seen = rasterise(vertices, faces, camera, height=height, width=width)
             rgb = textured(levels, uv, faces, seen, vertices, faces, camera)
-            hit = (seen.face >= 0).astype(rgb.dtype)
-            normal = interpolate(fixed["normals"], faces, seen)
-            return Render(rgb, hit, seen.depth, normal, {"spans": seen.demand[0], "fragments": seen.demand[1]})
+            hit, normal = (seen.face >= 0).astype(rgb.dtype), interpolate(fixed["normals"], faces, seen)
+            layers = jnp.concatenate([rgb, hit[..., None], seen.depth[..., None], normal], axis=-1)
+            layers, crossings = antialias(layers, seen, vertices, fixed["outline"], camera)
+            demand = {"spans": seen.demand[0], "fragments": seen.demand[1], "crossings": crossings}
+            return Render(layers[..., :3], layers[..., 3], layers[..., 4], layers[..., 5:], demand)
 
         out = look(camera) if camera.focal.ndim == 1 else jax.lax.map(look, camera)
         return out.replace(extras={"demand": jax.tree.map(jnp.max, out.extras)})
@@ -65,5 +69,11 @@ class Painted:
 
     def export(self, params: Params, *, max_faces: int | None = None, texture: int | None = None) -> Mesh:
         """The mesh with the texture as it is now; it is not decimated or unwrapped again."""
-        fixed = {name: np.asarray(leaf) for name, leaf in params["fixed"].items()}
+        fixed = {name: np.asarray(leaf) for name, leaf in params["fixed"].items() if name != "outline"}
         return Mesh(**fixed, texture=np.asarray(jax.nn.sigmoid(params["texture"])))
+
+
+def _welded(mesh: Mesh) -> np.ndarray:
+    """The faces with one number for all vertices in one place: charts have theirs, and their seams are no outlines."""
+    _, first, number = np.unique(mesh.vertices, axis=0, return_index=True, return_inverse=True)
+    return first[number.reshape(-1)].astype(np.int32)[mesh.faces]

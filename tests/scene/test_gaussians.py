@@ -173,7 +173,8 @@ def test_a_ball_of_gaussians_has_a_ball_as_surface_in_its_colours(monkeypatch):
     )
     mesh = gaussian_surface.surface(splats, 32, None, None)
     body = trimesh.Trimesh(mesh.vertices, mesh.faces)
-    assert body.is_watertight and body.volume == pytest.approx(4 / 3 * np.pi * 0.65**3, rel=0.15)
+    # Inside the density is 5.1; at a plane it falls as a normal distribution, to the level 1.65 deviations outside.
+    assert body.is_watertight and body.volume == pytest.approx(4 / 3 * np.pi * (0.6 + 1.65 * 0.06) ** 3, rel=0.1)
     left, right = (mesh.colors[sign * mesh.vertices[:, 0] > 0.15].mean(0) for sign in (-1, 1))
     assert left[2] > 0.8 and left[0] < 0.25 and right[0] > 0.8 and right[2] < 0.25
     with pytest.raises(ValueError, match="too thin"):
