@@ -46,20 +46,22 @@ class Deform:
     """Learning rate of a DMTet's distances and offsets, spacings a step."""
     texture_rate: Ramp = ramp(2e-2, 2e-3)
 
-    def task(self, rgba: np.ndarray, camera: Camera) -> Task:
+    def task(self, rgba: np.ndarray, camera: Camera, start: Params | None = None) -> Task:
         """The optimisation over pictures uint8 [n, h, w, 4], straight alpha, and their cameras [n].
 
-        Its parameters are those of the scene that are trained; `frozen["scene"]` is the rest.
+        Its parameters are those of the scene that are trained; `frozen["scene"]` is the rest. It begins with parameters
+        of the scene, such as those of `DMTet.finer`, or else with a hull or a template and a random texture.
         """
-        start = self.scene.init(jax.random.key(0))
-        if isinstance(self.scene, DMTet):
-            start = self._hull(rgba, camera, start["texture"])
+        given = start is not None
+        if not given:
+            start = self.scene.init(jax.random.key(0))
+            start = self._hull(rgba, camera, start["texture"]) if isinstance(self.scene, DMTet) else start
         height, width = rgba.shape[1:3]
         frozen = {"rgba": jnp.asarray(rgba), "camera": camera, "scene": start["fixed"]}
 
         def init(key: Key) -> Params:
             kept = {name: leaf for name, leaf in start.items() if name != "fixed"}
-            return kept | {"texture": self.scene.init(key)["texture"]}
+            return kept if given else kept | {"texture": self.scene.init(key)["texture"]}
 
         def loss(params, frozen, batch, keys, step):
             k_picture, k_background = split_each(keys, 2)
@@ -89,6 +91,11 @@ class Deform:
         return params | {"fixed": self.scene.init(jax.random.key(0))["fixed"]}
 
     def _hull(self, rgba: np.ndarray, camera: Camera, texture: Params) -> Params:
+        if self.scene.halvings:
+            raise ValueError(
+                f"pictures begin on a whole grid: scene.halvings must be 0, is {self.scene.halvings}; take more "
+                "scene.cells, or begin with what DMTet.finer gives."
+            )
         alpha = jnp.asarray(rgba[..., 3], jnp.float32) / 255
         try:
             return self.scene.begin(partial(visual_hull, alpha, camera), texture, level=0.5)[1]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from scipy import spatial
 
 from jax3d.math import atlas, isosurface
 from jax3d.math.fairing import vertex_normals
@@ -65,6 +66,19 @@ def finished(mesh: Mesh, colors: Colors, normals: Normals | None, max_faces: int
     colors = _in_blocks(colors)
     mesh = mesh._replace(colors=colors(mesh.vertices, mesh.normals))
     return mesh if texture is None else baked(mesh, texture, colors, normals)
+
+
+def smooth_normals(mesh: Mesh, neighbours: int = 4) -> Normals:
+    """Normals in space near a fine surface: of the vertices nearest to a point, weighted by 1 / distance."""
+    own = np.asarray(vertex_normals(*map(jnp.asarray, mesh[:2])))
+    tree = spatial.KDTree(mesh.vertices)
+
+    def normals(points: np.ndarray) -> np.ndarray:
+        distance, nearest = tree.query(points, min(neighbours, len(own)))
+        weights = 1 / np.maximum(distance, 1e-9)
+        return _unit(np.einsum("nk,nkd->nd", weights, own[nearest]).astype(np.float32))
+
+    return normals
 
 
 def _in_blocks(colors: Callable, block: int = 65536) -> Colors:

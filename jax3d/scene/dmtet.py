@@ -5,9 +5,15 @@ Each render marches the grid (math/marching) and rasterises the triangles. Param
     distance   [v]       signed, negative inside, in spacings of the grid, so that a step means the same at any size
     offset     [v, 3]    moves a node by reach spacing tanh(offset)
     texture    of a field, of which only the colour counts
-    fixed      {"grid": the tetrahedra}: nobody trains them, but they are arguments of jitted functions as all weights
+    fixed      {"grid": the tetrahedra, "held": [v], distances that count instead where they are not nan}: nobody trains
+               them, but they are arguments of jitted functions as all weights
 
 A surface can change its genus, but it grows only from itself: distances without a sign change nearby get no gradient.
+
+Finer. What is near the surface can be halved and all else dropped: a grid of 64 cubes along an edge goes on as one of
+128 at a fraction of its tetrahedra, any number of times. Nodes that a dropped tetrahedron or a side of the cube touches
+hold their distances. All tetrahedra that touch one with corners of both signs are kept, so each face around what is
+kept has one sign at its corners; while they hold it the surface cannot leave, and stays closed.
 """
 
 import dataclasses
@@ -24,16 +30,18 @@ from jax3d.math import fairing, isosurface, marching
 from jax3d.math.camera import Camera
 from jax3d.math.marching import Surface
 from jax3d.math.outline import edges_of
-from jax3d.math.tetrahedra import REACH, Tetrahedra, deform, kuhn
+from jax3d.math.tetrahedra import REACH, Tetrahedra, deform, kuhn, near_surface, subdivide
 from jax3d.nn.field import Voxels
 from jax3d.render.antialias import Edges
 from jax3d.render.shade import Light
 from jax3d.render.surface import render_mesh
-from jax3d.scene.bake import finished
+from jax3d.scene.bake import finished, smooth_normals
 from jax3d.types import Key, Mesh, Params, Render
 
 SPARE = 1.6
 """Room for triangles over what the first surface needs."""
+STRETCHED = 0.98
+"""So far of their reach nodes may be when a finer grid begins, that they feel a gradient back."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +58,14 @@ class DMTet:
     """Of the ball that `init` begins with."""
     room: tuple[int, int] | None = None
     """Vertices and faces that the surface may have; None = what a surface four times the size of a ball needs."""
+    halvings: int = 0
+    """How often the tetrahedra near the surface have been halved (`finer`)."""
 
     def init(self, key: Key) -> Params:
         """A ball with a random texture."""
+        if self.halvings:
+            scene = dataclasses.replace(self, halvings=self.halvings - 1)
+            return scene.finer(scene.init(key))[1]
         somewhere = jnp.zeros((1, 3))
         texture = self.texture.init(key, somewhere, somewhere)["params"]
         grid = _grid(self.cells)
@@ -67,6 +80,9 @@ class DMTet:
         Without a level it is chosen from the density's distribution; small parts and closed cavities are left out.
         ValueError for an empty field.
         """
+        if self.halvings:
+            scene, params = dataclasses.replace(self, halvings=self.halvings - 1).begin(density, texture, level=level)
+            return scene.finer(params)
         values = isosurface.evaluate(density, self.cells + 1, 1.0)
         level = isosurface.automatic_threshold(values, 1.0) if level is None else level
         distance = isosurface.distances(values, level).reshape(-1)
@@ -76,29 +92,60 @@ class DMTet:
                 f"the field is empty: no part of it is denser than {level:.3g}, values lie in [{values.min():.3g}, "
                 f"{values.max():.3g}]; train it longer, or give a lower level."
             )
-        room = tuple(int(SPARE * count) for count in wanted)
-        return dataclasses.replace(self, room=room), self._params(distance, texture)
+        return dataclasses.replace(self, room=_with_spare(wanted)), self._params(distance, texture)
 
     def _params(self, distance: np.ndarray, texture: Params) -> Params:
         nodes = {"distance": jnp.asarray(distance, jnp.float32), "offset": jnp.zeros((len(distance), 3))}
-        return nodes | {"texture": texture, "fixed": {"grid": jax.device_put(_grid(self.cells))}}
+        fixed = {"grid": jax.device_put(_grid(self.cells)), "held": jnp.full(len(distance), jnp.nan)}
+        return nodes | {"texture": texture, "fixed": fixed}
+
+    def finer(self, params: Params, *, rings: int = 2) -> tuple["DMTet", Params]:
+        """The scene at half the spacing and parameters with the same surface; for `rings`, 1 or more, `near_surface`.
+
+        Offsets of more than half the reach are beyond that of the new grid, which moves the surface there by 0.16 of
+        the new spacing at most. ValueError where there is no surface.
+        """
+        if rings < 1:
+            raise ValueError(f"a surface needs room to move in: rings must be 1 or more, is {rings}.")
+        grid, distance = self._on_host(params)
+        kept = near_surface(grid, distance, rings=rings)
+        if not kept.any():
+            raise self._vanished(params)
+        held = np.array(params["fixed"]["held"])
+        border = np.abs(grid.vertices).max(axis=1) >= 1
+        border[grid.tetrahedra[~kept]] = True
+        held[border] = distance[border]
+        grid, parents = subdivide(grid, kept)
+        middle = lambda values: np.asarray(values)[parents].mean(axis=1)  # noqa: E731
+        distance, held, moved = 2 * middle(distance), 2 * middle(held), 2 * middle(np.tanh(params["offset"]))
+        nodes = {"distance": distance, "offset": np.arctanh(np.clip(moved, -STRETCHED, STRETCHED))}
+        fixed = {"grid": grid, "held": held}
+        room = _with_spare(marching.demand(grid, distance))
+        scene = dataclasses.replace(self, room=room, halvings=self.halvings + 1)
+        return scene, jax.device_put(nodes | {"fixed": fixed}) | {"texture": params["texture"]}
+
+    def _on_host(self, params: Params) -> tuple[Tetrahedra, np.ndarray]:
+        """The grid and the distances that count."""
+        grid = Tetrahedra(*map(np.asarray, params["fixed"]["grid"]))
+        return grid, np.asarray(_distance(params))
 
     @property
     def spacing(self) -> float:
         """Edge of the cubes, world units."""
-        return 2 / self.cells
+        return 2 / (self.cells * 2**self.halvings)
 
     @property
     def _room(self) -> tuple[int, int]:
         # A ball of radius 1 has 7 faces for each square of the grid that fits on it, and half as many vertices.
-        return self.room or (int(14 * np.pi * self.cells**2 / 4), int(28 * np.pi * self.cells**2 / 4))
+        square = self.spacing**-2
+        return self.room or (int(14 * np.pi * square), int(28 * np.pi * square))
 
     def surface(self, params: Params) -> Surface:
         """The triangles, differentiable in distances and offsets."""
         grid = params["fixed"]["grid"]
         positions = deform(grid.vertices, params["offset"], self.spacing, reach=self.reach)
         vertices, faces = self._room
-        return marching.march(grid, params["distance"], positions, vertex_capacity=vertices, face_capacity=faces)
+        return marching.march(grid, _distance(params), positions, vertex_capacity=vertices, face_capacity=faces)
 
     def render(
         self,
@@ -124,7 +171,7 @@ class DMTet:
         terms = {
             "normal_variation": fairing.normal_variation(vertices, faces),
             "laplacian": fairing.laplacian(vertices / self.spacing, faces),
-            "sign_entropy": fairing.sign_entropy(params["distance"], surface),
+            "sign_entropy": fairing.sign_entropy(_distance(params), surface),
             "demand": jax.tree.map(jnp.max, out.extras["demand"]) | {"surface": wanted},
         }
         return out.replace(extras=terms)
@@ -141,17 +188,31 @@ class DMTet:
         self, params: Params, *, keep: float = 0.02, max_faces: int | None = None, texture: int | None = None
     ) -> Mesh:
         """The surface, with colours and normals, as NeRF.export; ValueError where there is none."""
-        distance = np.asarray(params["distance"])
-        wanted = marching.demand(_grid(self.cells), distance)
+        grid, distance = self._on_host(params)
+        wanted = marching.demand(grid, distance)
         if not wanted[1]:
-            raise ValueError(
-                f"the surface has vanished: {self.describe(params)}; lower the rates, or take another seed."
-            )
+            raise self._vanished(params)
         mesh = marching.mesh(dataclasses.replace(self, room=wanted).surface(params))
         mesh = isosurface.drop_small_parts(mesh, keep)
-        nodes = -distance.reshape((self.cells + 1,) * 3)
-        normals = lambda points: isosurface.node_normals(nodes, points, 1.0)  # noqa: E731
+        if self.halvings:  # the nodes are no cube of them any more
+            normals = smooth_normals(mesh)
+        else:
+            nodes = -distance.reshape((self.cells + 1,) * 3)
+            normals = lambda points: isosurface.node_normals(nodes, points, 1.0)  # noqa: E731
         return finished(mesh, lambda points, _: self._color(params, points), normals, max_faces, texture)
+
+    def _vanished(self, params: Params) -> ValueError:
+        return ValueError(f"the surface has vanished: {self.describe(params)}; lower the rates, or take another seed.")
+
+
+def _distance(params: Params) -> Array:
+    """The distances that count."""
+    held = params["fixed"]["held"]
+    return jnp.where(jnp.isnan(held), params["distance"], held)
+
+
+def _with_spare(wanted: tuple[int, int]) -> tuple[int, int]:
+    return tuple(int(SPARE * count) for count in wanted)
 
 
 @functools.lru_cache(maxsize=1)

@@ -55,6 +55,17 @@ def test_pictures_of_the_scene_itself_leave_no_error_and_others_a_gradient():
     assert errors[-1] < 0.5 * errors[0], errors
 
 
+def test_a_finer_surface_goes_on_where_the_coarse_one_ended_and_nowhere_else():
+    scene, cameras = DMTet(FIELD, cells=8), turntable(2)
+    finer, start = scene.finer(scene.init(jax.random.key(1)))
+    rgba = np.full((2, SIZE, SIZE, 4), 255, np.uint8)
+    task = Deform(finer, steps=4).task(rgba, cameras, start)
+    begun = task.init(jax.random.key(3))
+    chex.assert_trees_all_equal(begun | {"fixed": task.frozen["scene"]}, start)
+    with pytest.raises(ValueError, match="halvings must be 0, is 1; take more scene.cells"):
+        Deform(finer).task(rgba, cameras)
+
+
 def test_pictures_of_nothing_have_no_hull():
     nothing = np.zeros((2, SIZE, SIZE, 4), np.uint8)
     with pytest.raises(ValueError, match="inside the outlines of all pictures; check the poses"):

@@ -1,5 +1,7 @@
 """Magic3D's second stage: it begins at the field's surface with its colours; gradients reach all parts of the mesh."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,10 @@ def test_it_begins_where_the_field_is_with_its_colours():
     begun, start = TINY.begin(scene, params)
     chex.assert_trees_all_equal(start["texture"], params["field"])
     assert begun.scene.room is not None and float(start["distance"].min()) < 0 < float(start["distance"].max())
+    halved = dataclasses.replace(TINY, scene=dataclasses.replace(TINY.scene, halvings=1))
+    finer, again = halved.begin(scene, params)
+    assert finer.scene.spacing == begun.scene.spacing / 2 and finer.scene.room[1] > 2 * begun.scene.room[1]
+    chex.assert_trees_all_equal(again["texture"], params["field"])
 
 
 def test_the_gradient_reaches_distances_offsets_and_texture(make_prior):

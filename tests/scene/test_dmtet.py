@@ -91,3 +91,68 @@ def test_too_little_room_and_a_vanished_surface_are_said(params):
     assert float(see(SCENE, gone, CAMERA).opacity.max()) == 0
     with pytest.raises(ValueError, match="vanished: distances"):
         SCENE.export(gone)
+
+
+def bumpy(params):
+    """Waves on the ball, and every node moved by up to half of what it may."""
+    k_offset = jax.random.key(1)
+    grid = params["fixed"]["grid"]
+    waves = 0.4 * jnp.sin(9 * grid.vertices[:, 0]) * jnp.cos(7 * grid.vertices[:, 1])
+    moved = jax.random.uniform(k_offset, params["offset"].shape, minval=-0.5, maxval=0.5)
+    return params | {"distance": params["distance"] + waves, "offset": jnp.arctanh(moved)}
+
+
+@pytest.fixture(scope="module")
+def finer(params):
+    """A bumpy ball, twice."""
+    coarse = bumpy(params)
+    scene, fine = SCENE.finer(coarse)
+    return coarse, scene, fine
+
+
+def body(mesh):
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+
+
+def test_a_finer_grid_has_the_same_surface_and_fewer_tetrahedra_than_all(finer):
+    coarse, scene, fine = finer
+    grid = fine["fixed"]["grid"]
+    assert scene.spacing == SCENE.spacing / 2 and len(grid.tetrahedra) < 0.8 * 6 * 32**3
+    before, after = SCENE.export(coarse), scene.export(fine)
+    assert body(after).is_watertight and len(after.faces) > 3 * len(before.faces)
+    assert body(after).volume == pytest.approx(body(before).volume, rel=1e-4)
+    assert body(after).area == pytest.approx(body(before).area, rel=1e-3)
+    images = [see(*each, CAMERA) for each in ((SCENE, coarse), (scene, fine))]
+    np.testing.assert_allclose(images[0].depth, images[1].depth, atol=1e-3)
+    assert 0 < float(images[1].extras["demand"]["surface"]) < 1
+    assert (np.sum(after.normals * after.vertices, axis=1) > 0.3).all()
+
+
+def test_a_finer_surface_moves_and_stays_closed_wherever_it_is_pushed(finer):
+    _, scene, fine = finer
+    loss = lambda params: jnp.sum(see(scene, params, CAMERA).opacity)  # noqa: E731
+    gradient = jax.grad(loss, allow_int=True)(fine)
+    chex.assert_tree_all_finite([gradient["distance"], gradient["offset"]])
+    held = np.isfinite(fine["fixed"]["held"])
+    assert (np.asarray(gradient["distance"])[held] == 0).all() and float(jnp.abs(gradient["distance"]).max()) > 0
+    k_push = jax.random.key(2)
+    for push in (-9.0, 9.0, 5 * jax.random.normal(k_push, fine["distance"].shape)):
+        pushed = scene.export(fine | {"distance": fine["distance"] + push}, keep=0.0)
+        assert body(pushed).is_watertight and body(pushed).volume > 0
+
+
+def test_it_can_be_halved_again_and_begin_halved():
+    twice = dataclasses.replace(SCENE, cells=8, halvings=2)
+    begun = twice.init(jax.random.key(0))
+    ball = body(twice.export(begun, max_faces=2000))
+    assert ball.is_watertight and ball.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.1)
+    offsets = jnp.full_like(begun["offset"], 9.0)  # all the reach to one side, more than the next grid has
+    scene, again = twice.finer(begun | {"offset": offsets})
+    shift = np.subtract(
+        *(body(s.export(p)).centroid for s, p in ((twice, begun | {"offset": offsets}), (scene, again)))
+    )
+    np.testing.assert_allclose(shift, 0.16 * scene.spacing, rtol=0.05)
+    with pytest.raises(ValueError, match="rings must be 1 or more, is 0"):
+        twice.finer(begun, rings=0)
+    with pytest.raises(ValueError, match="vanished"):
+        twice.finer(begun | {"distance": begun["distance"] ** 2 + 1, "fixed": begun["fixed"] | {"held": jnp.nan}})
