@@ -43,14 +43,19 @@ class Wrap:
     """Learning rate of the vertices, world units a step."""
     texture_rate: Ramp = ramp(2e-2, 2e-3)
 
-    def task(self, cloud: Points) -> Task:
-        """The optimisation. Its parameters are those of the scene that are trained; `frozen["scene"]` is the rest."""
-        start = self.scene.init(jax.random.key(0))
+    def task(self, cloud: Points, start: Params | None = None) -> Task:
+        """The optimisation. Its parameters are those of the scene that are trained; `frozen["scene"]` is the rest.
+
+        It begins with parameters of the scene, such as those of `Template.remeshed`, or else with the template.
+        """
+        given = start
+        start = self.scene.init(jax.random.key(0)) if given is None else given
         colors = np.full_like(cloud.positions, GREY) if cloud.colors is None else cloud.colors
         frozen = jax.tree.map(jnp.asarray, {"positions": cloud.positions, "colors": colors, "scene": start["fixed"]})
 
         def init(key: Key) -> Params:
-            return {name: leaf for name, leaf in self.scene.init(key).items() if name != "fixed"}
+            begun = self.scene.init(key) if given is None else given
+            return {name: leaf for name, leaf in begun.items() if name != "fixed"}
 
         def loss(params, frozen, batch, keys, step):
             params = params | {"fixed": frozen["scene"]}

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from jax3d.math import fairing
 from jax3d.math.camera import Camera
 from jax3d.math.diffuse import diffused, sharpened
+from jax3d.math.remesh import remesh
 from jax3d.nn.field import Voxels
 from jax3d.render.antialias import edges
 from jax3d.render.shade import Light
@@ -50,12 +51,24 @@ class Template:
 
     def begin(self, mesh: Mesh, key: Key) -> Params:
         """Any mesh, with a random texture; ValueError where it has no proper face."""
-        somewhere, outline = jnp.zeros((1, 3)), edges(mesh.faces)
+        somewhere = jnp.zeros((1, 3))
+        return self._params(mesh, self.texture.init(key, somewhere, somewhere)["params"])
+
+    def remeshed(self, params: Params, length: float | None = None) -> Params:
+        """The same surface and texture with even triangles (`math/remesh`), to go on with where bending stretched them.
+
+        Its shape has another number of vertices: what an optimiser knows of the old ones ends here.
+        """
+        mesh = Mesh(np.asarray(jax.jit(self.vertices)(params)), np.asarray(params["fixed"]["faces"]))
+        return self._params(remesh(mesh, length), params["texture"])
+
+    def _params(self, mesh: Mesh, texture: Params) -> Params:
+        outline = edges(mesh.faces)
         square = np.mean(np.sum(np.diff(mesh.vertices[outline.ends], axis=1) ** 2, axis=-1))
         fixed = {"faces": mesh.faces, "outline": outline, "amount": np.float32(2 / 3 * self.smooth**2 / square)}
         fixed = jax.tree.map(jnp.asarray, fixed)
         shape = sharpened(jnp.asarray(mesh.vertices), fixed["outline"].ends, fixed["amount"])
-        return {"shape": shape, "texture": self.texture.init(key, somewhere, somewhere)["params"], "fixed": fixed}
+        return {"shape": shape, "texture": texture, "fixed": fixed}
 
     def vertices(self, params: Params) -> Float[Array, "v 3"]:
         """Where the vertices are."""

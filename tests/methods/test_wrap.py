@@ -1,5 +1,6 @@
 """A template around points: it takes their place, their shape and their colours; and the program around it."""
 
+import dataclasses
 import sys
 
 import jax
@@ -39,6 +40,12 @@ def test_a_ball_becomes_the_ellipsoid_with_its_colours(cloud):
     clear = np.abs(mesh.vertices[:, 0]) > 0.2
     red = mesh.colors[:, 0] > mesh.colors[:, 2]
     assert np.mean(red[clear] == (mesh.vertices[clear, 0] > 0)) > 0.95
+    even = scene.remeshed(method.whole(state.params), 0.1)  # more triangles, from where the first ended
+    slow = dataclasses.replace(method, shape_rate=ramp(0.005))
+    state = run(slow.task(cloud, even), TrainConfig(steps=5, progress=False), devices=jax.devices()[:1])
+    assert state.params["shape"].shape == even["shape"].shape and len(even["shape"]) > 1.5 * len(mesh.vertices)
+    finer = scene.export(state.params | {"fixed": even["fixed"]})
+    assert np.abs(np.linalg.norm(finer.vertices / AXES, axis=-1) - 1).mean() < np.abs(size - 1).mean()
 
 
 def test_the_program_puts_the_mesh_where_the_points_are(cloud, tmp_path):

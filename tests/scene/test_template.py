@@ -69,3 +69,19 @@ def test_gradients_bend_it_to_a_silhouette(params):
     assert misses[-1] < 0.15 * misses[0], (misses[0], misses[-1])
     body = SCENE.export(params | {"shape": shape})
     assert trimesh.Trimesh(body.vertices, body.faces, process=False).is_watertight
+
+
+def test_remeshing_evens_out_what_bending_stretched(params):
+    def stretched(x):
+        return jnp.stack([x[:, 0] + 4 * jnp.maximum(x[:, 0] - 0.4, 0), x[:, 1], x[:, 2]], axis=-1)
+
+    mesh = Mesh(np.asarray(stretched(SCENE.vertices(params))), np.asarray(params["fixed"]["faces"]))
+    long = SCENE.begin(mesh, jax.random.key(0))
+    even = SCENE.remeshed(long, 0.1)
+    before, after = (SCENE.export(p) for p in (long, even))
+    spread = lambda m: trimesh.Trimesh(*m[:2], process=False).edges_unique_length.std()  # noqa: E731
+    body = trimesh.Trimesh(*after[:2], process=False)
+    assert body.is_watertight and body.euler_number == 2 and spread(after) < 0.3 * spread(before)
+    assert body.volume == pytest.approx(trimesh.Trimesh(*before[:2], process=False).volume, rel=0.05)
+    assert even["texture"] is long["texture"]
+    np.testing.assert_allclose(see(SCENE, even).opacity.sum(), see(SCENE, long).opacity.sum(), rtol=0.03)
