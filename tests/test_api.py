@@ -1,6 +1,7 @@
 """From a prompt to files, end to end with a tiny pipeline of random weights."""
 
 import dataclasses
+import functools
 import json
 
 import chex
@@ -10,13 +11,17 @@ import pytest
 import jax3d
 from jax3d.io.image import read_image
 from jax3d.io.mesh import load_mesh
+from jax3d.io.splats import load_splats
 from jax3d.methods.dreamfusion import DreamFusion
+from jax3d.methods.dreamgaussian import Paint, Sketch
 from jax3d.methods.magic3d import Refine
 from jax3d.nn.field import Voxels
 from jax3d.prior.guidance import Guidance
 from jax3d.prior.stable_diffusion import save
 from jax3d.prior.views import ViewWords
+from jax3d.scene import gaussian_surface
 from jax3d.scene.dmtet import DMTet
+from jax3d.scene.gaussians import Gaussians
 from jax3d.scene.nerf import NeRF
 
 
@@ -126,6 +131,30 @@ def test_magic3d_refines_the_field_as_a_mesh_and_resumes_there(magic, tmp_path):
         jax3d.generate("a red chair", method=late)
     with pytest.raises(ValueError, match="ends with a mesh"):
         jax3d.generate("a red chair", method=magic, export="nerf")
+
+
+def test_dreamgaussian_paints_the_mesh_of_its_gaussians_and_resumes_there(method, tmp_path, monkeypatch):
+    monkeypatch.setattr(gaussian_surface, "VIEWS", 4)
+    monkeypatch.setattr(gaussian_surface, "SIZE", 32)
+    some = {"guidance": method.guidance, "stages": ((0.0, 16),), "batch_size": 2, "steps": 2}
+    scene = Gaussians(count=500, capacity=600, opacity=0.8)
+    paint = Paint(**some, resolution=32, max_faces=400, texture=64, sample_steps=1)
+    dream = jax3d.DreamGaussian(Sketch(model=method.model, scene=scene, **some), paint)
+    run = functools.partial(jax3d.generate, "a red chair", method=dream, workdir=tmp_path, progress=False)
+
+    def interrupt(step, views, figures):
+        if step == 3:  # the first of the texture
+            raise RuntimeError("stop here")
+
+    with pytest.raises(RuntimeError, match="stop here"):
+        run(callback=interrupt, callback_every=1)
+    seen = []
+    whole = run(callback=lambda step, views, figures: seen.append(step), callback_every=1)
+    assert seen[-1] == 4 and seen[0] >= 3 and whole.metrics["steps"] == 4
+    assert whole.mesh.texture.shape == (64, 64, 3) and 20 < len(whole.mesh.faces) <= 400
+    whole.save(tmp_path / "asset", frames=8, size=32)
+    assert 0 < len(load_splats(tmp_path / "asset" / "splats.ply").positions) <= 600
+    assert load_mesh(tmp_path / "asset" / "mesh.glb").texture is not None
 
 
 def test_an_unknown_word_warns_with_the_vocabulary(method, capsys):

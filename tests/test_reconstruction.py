@@ -17,11 +17,16 @@ from jax3d.data.pictures import to_rgba
 from jax3d.data.posed_images import load
 from jax3d.data.procedural import Spec, build, render_batch, stack
 from jax3d.io.image import read_image, write_image
+from jax3d.io.splats import load_splats
 from jax3d.math.camera import orbit, to_opengl
 from jax3d.math.ramp import ramp
 from jax3d.methods.deform import Deform
 from jax3d.methods.reconstruct import Reconstruct
+from jax3d.methods.splatting import Splatting
 from jax3d.nn.field import Haze, Voxels
+from jax3d.scene import gaussian_surface
+from jax3d.scene.gaussians import Gaussians
+from jax3d.scene.growth import Rates
 from jax3d.scene.nerf import NeRF
 from jax3d.scene.template import Template
 
@@ -78,6 +83,20 @@ def test_a_mesh_bends_to_the_pictures_and_its_folder_renders(capture, tmp_path):
     again = reconstruction.load_scene(found.scene, tmp_path)
     np.testing.assert_array_equal(again["shape"], found.params["shape"])
     np.testing.assert_array_equal(again["fixed"]["faces"], found.params["fixed"]["faces"])
+
+
+def test_gaussians_fit_the_pictures_and_leave_their_file(capture, tmp_path, monkeypatch):
+    monkeypatch.setattr(gaussian_surface, "VIEWS", 4)
+    monkeypatch.setattr(gaussian_surface, "SIZE", 32)
+    rates = Rates(positions=ramp(5e-3), base=ramp(5e-2), opacities=ramp(0.1), scales=ramp(2e-2))
+    method = Splatting(Gaussians(count=300, capacity=600), views=2, steps=100, rates=rates)
+    found = jax3d.reconstruct(capture, method=method, scene_scale=1.0)
+    test = load(capture, "test", scene_scale=1.0)
+    figures = reconstruction.report(found.scene, found.params, test.similarity, test, tmp_path, points=50, frames=2)
+    assert figures["psnr"] > 18
+    assert len(load_splats(tmp_path / "splats.ply").positions) == int(found.params["alive"].sum())
+    again = reconstruction.load_scene(found.scene, tmp_path)
+    np.testing.assert_array_equal(again["positions"], found.params["positions"])
 
 
 def test_a_flight_follows_a_path_in_the_captures_world(capture, asset, tmp_path):

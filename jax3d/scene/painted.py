@@ -9,12 +9,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import trimesh
 
 from jax3d.math.camera import Camera
 from jax3d.render.antialias import antialias, edges
 from jax3d.render.raster import interpolate, rasterise
 from jax3d.render.shade import Light
 from jax3d.render.texture import pyramid, textured
+from jax3d.scene.bake import finished
 from jax3d.types import Key, Mesh, Params, Render
 
 PALEST = 1e-3
@@ -24,6 +26,12 @@ PALEST = 1e-3
 @dataclasses.dataclass(frozen=True)
 class Painted:
     """A textured mesh."""
+
+    def init(self, key: Key) -> Params:
+        """A grey ball; nothing is random."""
+        ball = trimesh.creation.icosphere(2, 0.5)
+        mesh = Mesh(ball.vertices.astype(np.float32), ball.faces.astype(np.int32))
+        return self.begin(finished(mesh, lambda points, _: jnp.full_like(points, 0.5), None, None, 64))
 
     def begin(self, mesh: Mesh) -> Params:
         """The mesh, which must have normals, uv and a texture."""
