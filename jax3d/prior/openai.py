@@ -3,6 +3,7 @@
 A file brings no config. The published ones are known by the names that they were published under:
 
     base_40m_uncond, base_40m_imagevec, base_40m_textvec, base_40m, base_300m, base_1b, upsample_40m, sdf
+    text_cond, image_cond, vector_decoder, transmitter
 
 Others come with a config.json beside a model.safetensors, or with the config given. Every tensor of a file belongs to
 the network and the other way round: a tensor too many is as wrong as one that is missing.
@@ -19,14 +20,23 @@ from flax import linen as nn
 
 from jax3d.io.weights import find_weights, read_json, read_weights, write_json, write_weights
 from jax3d.nn import point_e_config as point_e
+from jax3d.nn import shap_e_config as shap_e
 from jax3d.nn.names import from_published, published_names
 from jax3d.nn.point_e import PointSDF, PointTransformer, nothing
 from jax3d.nn.point_e_config import PointEConfig, PointSDFConfig
+from jax3d.nn.shap_e import Decoder, LatentTransformer
+from jax3d.nn.shap_e_config import DecoderConfig, LatentConfig, TransmitterConfig
+from jax3d.nn.shap_e_encoder import Encoder
 from jax3d.prior.folder import form, read_config
 from jax3d.types import Params
 
-Config = PointEConfig | PointSDFConfig
-KINDS = {"CrossAttentionPointCloudSDFModel": PointSDFConfig}
+Config = PointEConfig | PointSDFConfig | LatentConfig | DecoderConfig | TransmitterConfig
+KINDS = {
+    "CrossAttentionPointCloudSDFModel": PointSDFConfig,
+    "SplitVectorDiffusion": LatentConfig,
+    "ChannelsDecoder": DecoderConfig,
+    "Transmitter": TransmitterConfig,
+}
 
 PUBLISHED: dict[str, Config] = {
     "base_40m_uncond": point_e.BASE40M_UNCOND,
@@ -37,6 +47,10 @@ PUBLISHED: dict[str, Config] = {
     "base_1b": point_e.BASE1B,
     "upsample_40m": point_e.UPSAMPLE,
     "sdf": point_e.SDF,
+    "text_cond": shap_e.TEXT300M,
+    "image_cond": shap_e.IMAGE300M,
+    "vector_decoder": shap_e.DECODER,
+    "transmitter": shap_e.TRANSMITTER,
 }
 
 
@@ -97,13 +111,33 @@ def fill(config: Config, tensors: Mapping[str, np.ndarray], dtype: Any, path: Pa
 
 
 def module(config: Config) -> nn.Module:
-    """The network of a config."""
-    return PointSDF(config) if isinstance(config, PointSDFConfig) else PointTransformer(config)
+    """The network of a config; of a transmitter its encoder, and its decoder is that of `config.decoder`."""
+    kinds = {PointSDFConfig: PointSDF, LatentConfig: LatentTransformer, DecoderConfig: Decoder}
+    return (kinds | {TransmitterConfig: Encoder}).get(type(config), PointTransformer)(config)
+
+
+def encoder_of(params: Params) -> Params:
+    """The encoder's parameters of a transmitter's."""
+    return {name: part for name, part in params["encoder"].items() if name != "params_proj"}
+
+
+def decoder_of(params: Params) -> Params:
+    """The decoder's parameters of a transmitter's."""
+    return {"params_proj": params["encoder"]["params_proj"], "renderer": params["renderer"]}
 
 
 def shapes(config: Config) -> Params:
     """Names and shapes of the parameters; no memory is spent."""
+    place = jnp.zeros((1, 1, 3))
     if isinstance(config, PointSDFConfig):
-        return form(module(config), jnp.zeros((1, 1, 3)), jnp.zeros((1, 1, 3)))
-    x = jnp.zeros((1, config.n_ctx if config.use_pos_emb else 1, config.input_channels))
-    return form(module(config), x, jnp.zeros(1), nothing(config, 1))
+        return form(module(config), place, place)
+    if isinstance(config, DecoderConfig):
+        return form(module(config), jnp.zeros((1, config.rows, config.d_latent)), place)
+    if isinstance(config, TransmitterConfig):
+        decoder, pixel = shapes(config.decoder), (1, 1, config.patch_size, config.patch_size)
+        views = jnp.zeros((*pixel, 3)), jnp.zeros((1, 1, 3)), jnp.zeros((*pixel, 3)), jnp.zeros(pixel, bool)
+        encoder = form(module(config), jnp.zeros((1, config.data_ctx, 6)), *views)
+        return {"encoder": encoder | {"params_proj": decoder["params_proj"]}, "renderer": decoder["renderer"]}
+    inner = config.inner if isinstance(config, LatentConfig) else config
+    x = jnp.zeros((1, inner.n_ctx if inner.use_pos_emb else 1, inner.input_channels))
+    return form(module(config), x, jnp.zeros(1), nothing(inner, 1, 1))
