@@ -168,7 +168,7 @@ def test_distances_do_not_depend_on_the_order_of_points_nor_on_other_places():
     module = PointSDF(PointSDFConfig(16, 1, 2, 1, 2))
     cloud, places = jax.random.normal(jax.random.key(2), (1, 6, 3)), jax.random.normal(jax.random.key(3), (1, 4, 3))
     params = live(module, cloud, places)
-    run = lambda cloud, places: module.apply({"params": params}, cloud, places)  # noqa: E731
+    run = jax.jit(lambda cloud, places: module.apply({"params": params}, cloud, places))
     y = run(cloud, places)
     chex.assert_trees_all_close(run(cloud[:, ::-1], places), y, atol=2e-5)
     chex.assert_trees_all_close(run(cloud, places[:, 1:3]), y[:, 1:3], atol=2e-5)

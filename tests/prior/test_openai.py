@@ -9,6 +9,7 @@ import pytest
 
 from jax3d.io.weights import read_weights, write_weights
 from jax3d.nn.point_e_config import PointEConfig, PointSDFConfig
+from jax3d.nn.shap_e_config import DecoderConfig, LatentConfig, TransmitterConfig
 from jax3d.prior import openai
 
 GRID = PointEConfig(16, 1, 2, 8, 3, 6, grid_features=4)
@@ -19,6 +20,9 @@ CONFIGS = {
     "grid": GRID,
     "upsample": UPSAMPLE,
     "sdf": PointSDFConfig(16, 1, 2, 1, 2),
+    "latents": LatentConfig(PointEConfig(16, 1, 2, 8, 4, 8, vector_features=6, use_pos_emb=True)),
+    "decoder": DecoderConfig(4, 2),
+    "transmitter": TransmitterConfig(DecoderConfig(4, 2), 16, 2, 2, 3, (3, 1), 8, 4, pointconv_hidden=(4, 16)),
 }
 
 
@@ -83,3 +87,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
         openai.load(tmp_path / "sdf.safetensors")
     with pytest.raises(ValueError, match="does not exist"):
         openai.load(tmp_path / "base_300m.pt")
+
+
+def test_the_published_transmitter_has_its_number_of_parameters():
+    assert sum(x.size for x in jax.tree.leaves(openai.shapes(openai.PUBLISHED["transmitter"]))) == 443_991_776

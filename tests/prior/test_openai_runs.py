@@ -1,4 +1,4 @@
-"""Point-E's runs on tiny random networks against the recorded ones of the published PyTorch code, draw by draw."""
+"""Point-E's and Shap-E's runs on tiny random networks against recorded ones of the published code, draw by draw."""
 
 import json
 
@@ -15,6 +15,7 @@ from jax3d.diffusion.schedule import inverse_parabola
 from jax3d.diffusion.variance import below, ddpm_learned, prediction, variational_bound, with_variance
 from jax3d.nn.point_e import Told
 from jax3d.nn.point_e_config import PointEConfig
+from jax3d.nn.shap_e_config import LatentConfig
 from jax3d.prior import openai
 
 BASE, UPSAMPLE = (diffusions.from_config(c) for c in (diffusions.POINT_E_BASE, diffusions.POINT_E_UPSAMPLE))
@@ -131,3 +132,42 @@ def test_the_loss_of_a_network_is_the_published_one(folder, stored):
         for i, s in enumerate(sigma)
     ]
     np.testing.assert_allclose(each, z["out_mse"], rtol=1e-4)
+
+
+SHAP_E = diffusions.from_config(diffusions.SHAP_E)
+
+
+def latents(folder, name, weights):
+    """A stored case of latents: arrays [b, rows, c] where they are latents, the network and its parameters."""
+    configs = json.loads((folder / "shap_e_tiny" / "manifest.json").read_text())
+    config = LatentConfig.from_json(configs[weights]["config"])
+    _, params = openai.load(folder / "shap_e_tiny" / f"{weights}.safetensors", config)
+    rows, channels = config.inner.n_ctx, config.inner.input_channels
+    z = {k: jnp.asarray(v) for k, v in np.load(folder / "shap_e_tiny" / f"{name}.npz").items()}
+    z = {k: v.reshape(-1, rows, channels) if v.shape[-1] == rows * channels else v for k, v in z.items()}
+    network, told = openai.module(config), Told(vector=z["in_embeddings"])
+    return z, lambda params, z, t, told=told: network.apply({"params": params}, z, t, told), params, told
+
+
+@pytest.mark.parametrize("name, churn", [("sampler_karras", 0.0), ("sampler_karras_churn", 3.0)])
+def test_latents_are_the_published_ones(folder, name, churn):
+    z, network, params, told = latents(folder, name, "sampler_karras")
+    told = jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros_like(x)]), told)
+    draws = jnp.stack([z[f"in_draw_{i:03d}_randn"] for i in range(9)])
+
+    @jax.jit
+    def run(params, draws):
+        denoise = guide_batched(SHAP_E.denoiser(lambda z, t: network(params, z, t, told)), 15.0)
+        return SHAP_E.sample(denoise, draws[0], 8, noise=draws[1:], churn=churn)
+
+    assert apart(run(params, draws), z["out_latent"]) < 1e-3
+
+
+def test_the_loss_of_latents_is_the_published_one(folder):
+    z, network, params, _ = latents(folder, "loss_text", "loss_text")
+    x0, sigma = z["in_x_start"], jnp.asarray(SHAP_E.schedule.sigmas, jnp.float32)[z["in_t"]]
+    both = with_variance(SHAP_E.border, lambda *args: network(params, *args), SHAP_E.schedule)
+    foretold, u = jax.jit(both)(x0 + sigma[:, None, None] * z["in_noise"], sigma)
+    bits = variational_bound(x0, foretold, u, sigma, below(SHAP_E.schedule, sigma))
+    np.testing.assert_allclose(bits, z["out_vb"], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(jnp.mean((foretold - x0) ** 2, (1, 2)), z["out_mse"], rtol=1e-4)
