@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from skimage import measure
 
 from jax3d.math import linalg
 from jax3d.math.camera import Camera
+from jax3d.math.marching_cubes import march
 from jax3d.nn.shap_e import Readings
 from jax3d.render.raster import interpolate, rasterise
 from jax3d.render.two_levels import Draws, Levels, see
@@ -74,10 +74,9 @@ def surface(distance: Float[np.ndarray, "n n n"], *, published: bool = True) -> 
             f"the field has no inside: its signed distances reach from {distance.min():.3g} to {distance.max():.3g}; "
             "sample other latents."
         )
-    # This method has a vertex for each edge between inside and outside and no others, as the published one.
-    vertices, faces, _, _ = measure.marching_cubes(padded, 0.0, method="lorensen", gradient_direction="ascent")
+    vertices, faces = march(padded)
     vertices = 2 * vertices / (size + 1) - 1 if published else 2 * (vertices - 1) / (size - 1) - 1
-    return Mesh(vertices.astype(np.float32), faces.astype(np.int32))
+    return Mesh(vertices.astype(np.float32), faces)
 
 
 def lit(mesh: Mesh, camera: Camera, size: int) -> tuple[Float[Array, "h w 3"], Float[Array, "h w"]]:

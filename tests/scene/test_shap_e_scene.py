@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
 
 from jax3d.io.weights import read_weights
 from jax3d.math.camera import rays
@@ -96,21 +95,6 @@ def test_rays_equal_the_published_code(folder):
     check_rays(seen, {k.removeprefix("out_"): v[0] for k, v in z.items() if k.startswith("out_")})
 
 
-@pytest.mark.parametrize("name", ["mesh", "mc_sphere", "mc_torus", "mc_noise"])
-def test_surfaces_have_the_published_vertices(folder, name):
-    z = np.load(folder / f"{name}.npz")
-    values = z["out_field" if name == "mesh" else "in_field"]
-    assert np.all(values[0] == -1)
-    mesh = shap_e.surface(values[1:-1, 1:-1, 1:-1])
-    assert mesh.vertices.shape == z["out_verts"].shape
-    assert mesh.faces.shape == z["out_faces"].shape
-    apart, order = cKDTree(z["out_verts"]).query(mesh.vertices)
-    assert apart.max() < 1e-6
-    assert len(np.unique(order)) == len(order)
-    if name in ("mc_sphere", "mc_torus"):  # noise has polygons that are not flat, cut another way
-        assert volume(mesh) == pytest.approx(volume(Mesh(z["out_verts"], z["out_faces"])), rel=1e-6)
-
-
 def cast(mesh, camera, size, *, parallelograms):
     """(colour, opacity) [n, size, size], each ray against all triangles, or parallelograms of which they are halves."""
     sight = rays(camera, size, size)
@@ -150,9 +134,9 @@ def test_an_object_has_the_published_surface_and_colours(folder):
     z, mesh, *_ = stored_views(folder)
     read, _ = stored_field(folder, jnp.asarray(z["in_latent"]))
     got = shap_e.surface(np.asarray(read(jnp.asarray(shap_e.nodes(8)), None).distance).reshape(8, 8, 8))
-    assert got.vertices.shape == mesh.vertices.shape
-    assert got.faces.shape == mesh.faces.shape
-    assert cKDTree(mesh.vertices).query(got.vertices)[0].max() < 1e-4
+    np.testing.assert_allclose(got.vertices, mesh.vertices, atol=1e-4)
+    turned = lambda f: np.unique([np.roll(t, -np.argmin(t)) for t in f], axis=0)  # noqa: E731
+    np.testing.assert_array_equal(turned(got.faces), turned(mesh.faces))
     assert error(shap_e.to_linear(read(jnp.asarray(mesh.vertices), None).color), z["out_vrgb_linear"]) < 1e-4
 
 
