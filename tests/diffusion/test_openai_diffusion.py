@@ -3,9 +3,6 @@
 tests/golden/openai_sampler.npz holds every state of published runs on a toy network.
 """
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +13,8 @@ from jax3d.diffusion.denoiser import from_eps, from_v, guide_batched, whole_time
 from jax3d.diffusion.loss import denoising_loss, eps_weight
 from jax3d.diffusion.sampler import Move, ddpm, heun
 from jax3d.diffusion.variance import below, ddpm_learned, prediction, variational_bound, with_variance
+from tests.golden import openai_sampler as golden
 
-FOLDER = Path(__file__).resolve().parents[1] / "golden"
-spec = importlib.util.spec_from_file_location("golden_openai_sampler", FOLDER / "openai_sampler.py")
-golden = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(golden)
 DICTS = {"base": openai.POINT_E_BASE, "upsample": openai.POINT_E_UPSAMPLE, "latents": openai.SHAP_E}
 
 

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -54,22 +54,8 @@ def shapes(model, *args, **kwargs):
 def kit():
     """The helpers above, for the test files."""
     return SimpleNamespace(
-        compiled=compiled,
-        with_gradient=with_gradient,
-        error=error,
-        last=last,
-        shapes=shapes,
-        stored=stored,
-        script=script,
+        compiled=compiled, with_gradient=with_gradient, error=error, last=last, shapes=shapes, stored=stored
     )
-
-
-def script(name: str) -> ModuleType:
-    """A script of tests/golden as a module."""
-    spec = importlib.util.spec_from_file_location(f"golden_{name}", GOLDEN / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def stored(folder: Path, name: str = "diffusion_pytorch_model") -> SimpleNamespace:
@@ -90,7 +76,9 @@ def golden(shared) -> Path:
 @pytest.fixture(scope="session")
 def tiny():
     """Tiny networks whose outputs lie in tests/golden/networks.npz: configs, inputs, outputs, and the weights."""
-    module = script("networks")
+    spec = importlib.util.spec_from_file_location("golden_networks", GOLDEN / "networks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
     def weights(like, seed):
         wanted = {k: v.shape for k, v in jax.eval_shape(published_names, like).items()}

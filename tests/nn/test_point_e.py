@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import chex
 import jax
@@ -15,6 +14,7 @@ from jax3d.nn import point_e_config as configs
 from jax3d.nn.names import from_published, published_names
 from jax3d.nn.point_e import PointSDF, PointTransformer, Told, nothing
 from jax3d.nn.point_e_config import PointEConfig, PointSDFConfig
+from tests.golden import openai_point_e as golden
 
 BUFFERS = {"channel_scales", "channel_biases"}
 FULL = {
@@ -31,41 +31,42 @@ def last(x):
     return jnp.asarray(np.moveaxis(x, 1, -1))
 
 
+X = {k: jnp.asarray(v) for k, v in golden.inputs().items()}
+
+
 @pytest.fixture(scope="module")
-def tiny_point_e(kit):
-    """tests/golden/openai_point_e.py, its outputs, and the weights of a module."""
-    module = kit.script("openai_point_e")
+def outputs():
+    """Of the published code."""
+    return dict(np.load(golden.FILE))
 
-    def weights(like, seed):
-        wanted = {k: v.shape for k, v in jax.eval_shape(published_names, like).items()}
-        return from_published(module.random_weights(wanted, seed), like)
 
-    return SimpleNamespace(
-        config=module, out=dict(np.load(module.FILE)), weights=weights, x=jax.tree.map(jnp.asarray, module.inputs())
-    )
+def drawn(like, seed):
+    """The weights that both sides draw."""
+    wanted = {k: v.shape for k, v in jax.eval_shape(published_names, like).items()}
+    return from_published(golden.random_weights(wanted, seed), like)
 
 
 @pytest.mark.parametrize("seed, name", list(enumerate(["uncond", "vector", "grid", "upsample"])))
-def test_tiny_point_transformers_equal_the_published_code(tiny_point_e, kit, seed, name):
-    given, data = tiny_point_e.x, tiny_point_e.config.CONFIGS[name]
+def test_tiny_point_transformers_equal_the_published_code(outputs, kit, seed, name):
+    given, data = X, golden.CONFIGS[name]
     config = PointEConfig.from_json(data)
-    features = {k: v for k, v in tiny_point_e.config.FEATURES.items() if getattr(config, k)}
+    features = {k: v for k, v in golden.FEATURES.items() if getattr(config, k)}
     config = dataclasses.replace(config, **features)
     told = Told(*(given[k] if v is not None else None for k, v in nothing(config, 1)._asdict().items()))
     module = PointTransformer(config)
-    params = tiny_point_e.weights(kit.shapes(module, given["x"], given["t"], told), seed)
+    params = drawn(kit.shapes(module, given["x"], given["t"], told), seed)
     y = kit.compiled(lambda p, *args: module.apply({"params": p}, *args), params, given["x"], given["t"], told)
-    assert kit.error(y, tiny_point_e.out[name]) < 5e-6
+    assert kit.error(y, outputs[name]) < 5e-6
 
 
-def test_the_tiny_sdf_regressor_equals_the_published_code(tiny_point_e, kit):
+def test_the_tiny_sdf_regressor_equals_the_published_code(outputs, kit):
     module, args = (
-        PointSDF(PointSDFConfig(**tiny_point_e.config.SDF)),
-        (tiny_point_e.x["x"][..., :3], tiny_point_e.x["places"]),
+        PointSDF(PointSDFConfig(**golden.SDF)),
+        (X["x"][..., :3], X["places"]),
     )
-    params = tiny_point_e.weights(kit.shapes(module, *args), 4)
+    params = drawn(kit.shapes(module, *args), 4)
     y = kit.compiled(lambda p, *args: module.apply({"params": p}, *args), params, *args)
-    assert kit.error(y, tiny_point_e.out["sdf"]) < 5e-6
+    assert kit.error(y, outputs["sdf"]) < 5e-6
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import chex
 import jax
@@ -20,56 +19,58 @@ from jax3d.nn.shap_e import Decoder, LatentTransformer
 from jax3d.nn.shap_e_config import DecoderConfig, LatentConfig, TransmitterConfig
 from jax3d.nn.shap_e_encoder import Encoder, draw_shuffles, neighbours, shuffle_shapes
 from jax3d.prior import openai
+from tests.golden import openai_shap_e as golden
+
+X = {k: jnp.asarray(v) for k, v in golden.inputs().items()}
 
 
 @pytest.fixture(scope="module")
-def tiny_shap_e(kit):
-    """tests/golden/openai_shap_e.py, its inputs and outputs."""
-    module = kit.script("openai_shap_e")
-    x = {k: jnp.asarray(v) for k, v in module.inputs().items()}
-    return SimpleNamespace(config=module, x=x, out=dict(np.load(module.FILE)))
+def outputs():
+    """Of the published code."""
+    return dict(np.load(golden.FILE))
 
 
-@pytest.fixture(scope="module")
-def transmitter(tiny_shap_e):
-    """config and weights of the tiny transmitter."""
-    config = TransmitterConfig.from_json(tiny_shap_e.config.TRANSMITTER)
-    wanted = {k: v.shape for k, v in jax.eval_shape(published_names, openai.shapes(config)).items()}
-    return config, from_published(tiny_shap_e.config.random_weights(wanted, 1), openai.shapes(config))
-
-
-def test_a_tiny_latent_transformer_equals_the_published_code(tiny_shap_e, kit):
-    given, data = tiny_shap_e.x, tiny_shap_e.config.TEXT
-    inner = dataclasses.replace(LatentConfig.from_json(data).inner, vector_features=tiny_shap_e.config.FEATURES)
-    module, told = LatentTransformer(LatentConfig(inner)), Told(vector=given["vector"])
-    like = kit.shapes(module, given["x"], given["t"], told)
+def drawn(like, seed):
+    """The weights that both sides draw."""
     wanted = {k: v.shape for k, v in jax.eval_shape(published_names, like).items()}
-    params = from_published(tiny_shap_e.config.random_weights(wanted, 0), like)
+    return from_published(golden.random_weights(wanted, seed), like)
+
+
+@pytest.fixture(scope="module")
+def transmitter():
+    """config and weights of the tiny transmitter."""
+    config = TransmitterConfig.from_json(golden.TRANSMITTER)
+    return config, drawn(openai.shapes(config), 1)
+
+
+def test_a_tiny_latent_transformer_equals_the_published_code(outputs, kit):
+    given, data = X, golden.TEXT
+    inner = dataclasses.replace(LatentConfig.from_json(data).inner, vector_features=golden.FEATURES)
+    module, told = LatentTransformer(LatentConfig(inner)), Told(vector=given["vector"])
+    params = drawn(kit.shapes(module, given["x"], given["t"], told), 0)
     y = kit.compiled(lambda p, *args: module.apply({"params": p}, *args), params, given["x"], given["t"], told)
-    assert kit.error(y, tiny_shap_e.out["text"]) < 5e-6
+    assert kit.error(y, outputs["text"]) < 5e-6
 
 
-def test_a_tiny_field_equals_the_published_code(tiny_shap_e, transmitter, kit):
+def test_a_tiny_field_equals_the_published_code(outputs, transmitter, kit):
     config, params = transmitter
     module = Decoder(config.decoder)
     params = {"params": openai.decoder_of(params)}
-    got, background = kit.compiled(
-        lambda p, *args: module.apply(p, *args), params, tiny_shap_e.x["latents"], tiny_shap_e.x["places"]
-    )
+    got, background = kit.compiled(lambda p, *args: module.apply(p, *args), params, X["latents"], X["places"])
     np.testing.assert_array_equal(background, params["params"]["renderer"]["void"]["background"])
     for name, density, color in (
         ("stf", "density", "color"),
         ("coarse", "density_coarse", "color_coarse"),
         ("fine", "density", "color_fine"),
     ):
-        assert kit.error(got.distance[..., None], tiny_shap_e.out[f"{name}_signed_distance"]) < 2e-5
-        assert kit.error(getattr(got, density)[..., None], tiny_shap_e.out[f"{name}_density"]) < 2e-5
-        assert kit.error(getattr(got, color), tiny_shap_e.out[f"{name}_channels"]) < 2e-5
+        assert kit.error(got.distance[..., None], outputs[f"{name}_signed_distance"]) < 2e-5
+        assert kit.error(getattr(got, density)[..., None], outputs[f"{name}_density"]) < 2e-5
+        assert kit.error(getattr(got, color), outputs[f"{name}_channels"]) < 2e-5
 
 
-def test_a_tiny_encoder_equals_the_published_code(tiny_shap_e, transmitter, kit):
-    (config, params), z = transmitter, tiny_shap_e.x
-    module, places = Encoder(config), jnp.asarray(tiny_shap_e.out["pixel_places"])
+def test_a_tiny_encoder_equals_the_published_code(outputs, transmitter, kit):
+    (config, params), z = transmitter, X
+    module, places = Encoder(config), jnp.asarray(outputs["pixel_places"])
     origins, *axes = jnp.moveaxis(z["frames"], 1, 0)
     camera = at_borders(linalg.pose(jnp.stack(axes, -1), origins)[None], 8)
     chex.assert_trees_all_close(seen_places(camera, z["depths"]), places, atol=2e-6)
@@ -77,7 +78,7 @@ def test_a_tiny_encoder_equals_the_published_code(tiny_shap_e, transmitter, kit)
     assert tuple(x.shape for x in shuffles) == shuffle_shapes(config, 1)
     args = z["points"], z["pictures"], camera.position, places, z["alphas"] >= 0.999, shuffles
     got = kit.compiled(lambda p, *args: module.apply({"params": p}, *args), openai.encoder_of(params), *args)
-    assert kit.error(got, tiny_shap_e.out["latents"]) < 1e-5
+    assert kit.error(got, outputs["latents"]) < 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -145,14 +146,14 @@ def test_the_decoder_equals_the_published_code(stored, kit):
         assert kit.error(getattr(got, color), z[f"out_{name}:channels"]) < 2e-5
 
 
-def test_the_encoder_equals_the_published_code_with_its_shuffling(stored, tiny_shap_e, kit):
+def test_the_encoder_equals_the_published_code_with_its_shuffling(stored, outputs, kit):
     """The places that its pixels see are given as published: octaves up to 2^14 make one rounding of them 1e-4."""
     data, z, weights = stored("encoder")
     config = TransmitterConfig.from_json(data)
     module, last = Encoder(config), lambda x: jnp.moveaxis(x, 2, -1)
     origins, *axes = jnp.moveaxis(z["in_cameras_origin_x_y_z"], 1, 0)
     camera = at_borders(linalg.pose(jnp.stack(axes, -1), origins)[None], 32)
-    places = jnp.asarray(tiny_shap_e.out["stored_places"])
+    places = jnp.asarray(outputs["stored_places"])
     chex.assert_trees_all_close(seen_places(camera, z["in_depths"][:, :, 0]), places, atol=2e-6)
     mask = z["in_view_alphas"][:, :, 0] >= 0.999
     shuffles = tuple(jnp.moveaxis(z[f"in_draw_{i:03d}_rand"][..., 0], 1, -1) for i in range(2))
@@ -212,8 +213,8 @@ def test_configs_that_are_not_built_are_refused(call, message):
         call()
 
 
-def test_the_encoder_refuses_few_points_and_parts_of_patches(transmitter, tiny_shap_e):
-    (config, _), z = transmitter, tiny_shap_e.x
+def test_the_encoder_refuses_few_points_and_parts_of_patches(transmitter):
+    (config, _), z = transmitter, X
     mask, places = z["alphas"] >= 0.999, jnp.zeros((1, 2, 8, 8, 3))
     args = z["pictures"], jnp.zeros((1, 2, 3)), places, mask
     with pytest.raises(ValueError, match="gathers around 4 points, but 3 are given"):

@@ -1,8 +1,6 @@
 """Shap-E's fields seen: rays, surfaces and lit views against the published code, and what they are of known fields."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import chex
 import jax
@@ -20,8 +18,7 @@ from jax3d.prior import openai
 from jax3d.render.two_levels import Draws, draw
 from jax3d.scene import shap_e
 from jax3d.types import Mesh
-
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "openai_shap_e.py"
+from tests.golden import openai_shap_e as golden
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +64,6 @@ def check_rays(seen, wanted):
 
 
 def test_tiny_rays_equal_the_published_code():
-    spec = importlib.util.spec_from_file_location("golden_shap_e", GOLDEN)
-    golden = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(golden)
     z, out = {k: jnp.asarray(v) for k, v in golden.inputs().items()}, np.load(golden.FILE)
     config = TransmitterConfig.from_json(golden.TRANSMITTER).decoder
 
