@@ -59,6 +59,15 @@ def test_tiny_point_transformers_equal_the_published_code(outputs, kit, seed, na
     assert kit.error(y, outputs[name]) < 5e-6
 
 
+def test_computes_in_the_dtype_of_the_weights(outputs, kit):
+    config = dataclasses.replace(PointEConfig.from_json(golden.CONFIGS["grid"]), grid_features=5)
+    module, args = PointTransformer(config), (X["x"], X["t"], Told(grid=X["grid"]))
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), drawn(kit.shapes(module, *args), 2))
+    y = kit.compiled(lambda p, *args: module.apply({"params": p}, *args), half, *args)
+    assert y.dtype == jnp.bfloat16
+    assert kit.error(y, outputs["grid"]) < 20 * jnp.finfo(jnp.bfloat16).eps
+
+
 def test_the_tiny_sdf_regressor_equals_the_published_code(outputs, kit):
     module, args = (
         PointSDF(PointSDFConfig(**golden.SDF)),
