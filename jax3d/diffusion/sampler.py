@@ -100,7 +100,7 @@ def ddim(eta: float = 0.0, *, bound: float | None = None) -> Sampler:
         x0 = x0 if bound is None else jnp.clip(x0, -bound, bound)
         if eta == 0:
             return x0 + move.next * direction, state
-        up = eta * _posterior_std(move)
+        up = eta * posterior_std(move)
         return x0 + jnp.sqrt(jnp.maximum(move.next**2 - up**2, 0)) * direction + up * move.noise, state
 
     return Sampler(step, stochastic=eta != 0)
@@ -122,7 +122,7 @@ def ddpm(*, large: bool = False, bound: float | None = None) -> Sampler:
         x0 = denoise(x, move.sigma)
         x0 = x0 if bound is None else jnp.clip(x0, -bound, bound)
         mean = x0 + (move.next / move.sigma) ** 2 * (x - x0)
-        return mean + (_forward_std(move) if large else _posterior_std(move)) * move.noise, state
+        return mean + (_forward_std(move) if large else posterior_std(move)) * move.noise, state
 
     return Sampler(step, stochastic=True)
 
@@ -244,7 +244,7 @@ def plms() -> Sampler:
     return Sampler(step, init)
 
 
-def _posterior_std(move: Move) -> Array:
+def posterior_std(move: Move) -> Array:
     """The standard deviation of x_r given x_s and x0."""
     return move.next * jnp.sqrt(jnp.maximum(1 - (move.next / move.sigma) ** 2, 0))
 

@@ -9,6 +9,7 @@ so the table of sigmas is all of it. Between the entries, t and log sigma are pi
     linear         beta linear in t                                      DDPM
     scaled_linear  sqrt(beta) linear in t                                latent diffusion, whose code says "linear"
     cosine         abar = cos^2((t + 0.008) / 1.008 * pi / 2)            arXiv 2102.09672
+    exponential, inverse_parabola  abar = e^(-12 t), 1 - t^power         Shap-E, arXiv 2305.02463
     zero_terminal_snr  sqrt(abar) moved to 0 at the last t               arXiv 2305.08891, algorithm 1
     karras         sigma^(1/rho) linear in the step                      arXiv 2206.00364, eq. 5
 
@@ -89,10 +90,25 @@ def scaled_linear(beta_start: float = 0.00085, beta_end: float = 0.012, count: i
     return from_betas(np.linspace(beta_start**0.5, beta_end**0.5, count) ** 2)
 
 
+def from_abar(abar: Callable[[Table], Table], count: int, *, max_beta: float = 0.999) -> Schedule:
+    """The schedule of a share of signal over time in [0, 1], its betas capped (arXiv 2102.09672, sec. 3.2)."""
+    signal = abar(np.arange(count + 1) / count)
+    return from_betas(np.minimum(1 - signal[1:] / signal[:-1], max_beta))
+
+
 def cosine(count: int = 1000, *, max_beta: float = 0.999) -> Schedule:
     """The squared cosine, its betas capped (arXiv 2102.09672); `squaredcos_cap_v2` in published configs."""
-    signal = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * np.pi / 2) ** 2
-    return from_betas(np.minimum(1 - signal[1:] / signal[:-1], max_beta))
+    return from_abar(lambda t: np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2, count, max_beta=max_beta)
+
+
+def exponential(count: int = 1024, *, rate: float = 12.0) -> Schedule:
+    """abar = e^(-rate t): the same beta at all times (Shap-E's latents)."""
+    return from_abar(lambda t: np.exp(-rate * t), count)
+
+
+def inverse_parabola(count: int = 1024, *, power: float = 2.0) -> Schedule:
+    """abar = 1 - t^power: little noise for long (Shap-E's bottleneck, with power 5)."""
+    return from_abar(lambda t: 1 - t**power, count)
 
 
 def zero_terminal_snr(schedule: Schedule, *, max_sigma: float = 4096.0) -> Schedule:

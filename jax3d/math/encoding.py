@@ -4,6 +4,9 @@ Fourier (NeRF, arXiv 2003.08934, eq. 4, as the survey writes it, with the input 
     gamma(x) = (x, sin(pi x), cos(pi x), sin(2 pi x), cos(2 pi x), ..., sin(2^(L-1) pi x), cos(2^(L-1) pi x)),
 each term over all coordinates of x: (2 L + 1) d features of d coordinates.
 
+Octaves, the same in other units (Shap-E, arXiv 2305.02463; mip-NeRF's code), with the waves one after the other:
+    (x, sin(x), sin(2 x), ..., sin(2^(L-1) x), sin(x + pi/2), ..., sin(2^(L-1) x + pi/2)).
+
 Real spherical harmonics Y_lm of a unit direction, orthonormal over the sphere, up to degree 3, in the order
 (l, m) = (0,0), (1,-1), (1,0), (1,1), (2,-2), ... and with the signs of 3D Gaussian splatting (arXiv 2308.04079),
 which are those with the Condon-Shortley phase: Y_1 = sqrt(3 / 4 pi) (-y, z, -x).
@@ -22,6 +25,12 @@ def fourier(x: Float[Array, "... d"], frequencies: int) -> Float[Array, "... f"]
     """x, then sin and cos of 2^i pi x for i = 0 .. frequencies - 1: [..., (2 frequencies + 1) d]."""
     waves = [2.0**i * math.pi * x for i in range(frequencies)]
     return jnp.concatenate([x, *(wave(angle) for angle in waves for wave in (jnp.sin, jnp.cos))], axis=-1)
+
+
+def octaves(x: Float[Array, "... d"], frequencies: int) -> Float[Array, "... f"]:
+    """x, then sin(2^i x) for i = 0 .. frequencies - 1, then sin(2^i x + pi / 2): [..., (2 frequencies + 1) d]."""
+    angles = jnp.concatenate([2.0**i * x for i in range(frequencies)], axis=-1)
+    return jnp.concatenate([x, jnp.sin(jnp.concatenate([angles, angles + 0.5 * math.pi], axis=-1))], axis=-1)
 
 
 def _band(degree: int, x: Array, y: Array, z: Array) -> list[Array]:

@@ -148,6 +148,10 @@ class CLIP(nn.Module):
         """Normalised pixels -> unit vectors."""
         return unit(self.visual_projection(self.vision_model(pixels)[1]))
 
+    def image_grid(self, pixels: Float[Array, "b h w k"]) -> Float[Array, "b n c"]:
+        """Normalised pixels -> the last states of the patches, row by row, as they are."""
+        return self.vision_model(pixels)[0][:, 1:]
+
     def __call__(self, ids: Int[Array, "t n"], pixels: Float[Array, "i h w k"]) -> Float[Array, "i t"]:
         return jnp.exp(self.logit_scale) * self.image_features(pixels) @ self.text_features(ids).T
 

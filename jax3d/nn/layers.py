@@ -240,10 +240,11 @@ class LayerNorm(nn.Module):
     """Normalises the last axis. `eps` is PyTorch's default, not linen's."""
 
     eps: float = 1e-5
+    scale_init: Callable = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: Float[Array, "*lead c"]) -> Float[Array, "*lead c"]:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],)).astype(jnp.float32)
+        scale = self.param("scale", self.scale_init, (x.shape[-1],)).astype(jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
         d = x.astype(jnp.float32)
         d = d - d.mean(-1, keepdims=True)

@@ -46,6 +46,10 @@ class CLIPScore:
         """Images in [0, 1] of any size -> unit vectors; differentiable."""
         return _features(self.config, "image_features", params, self.preprocess(images))
 
+    def image_grid(self, params: Params, images: Float[Array, "b h w 3"]) -> Float[Array, "b n c"]:
+        """Images in [0, 1] of any size -> the last states of the patches, which Point-E and Shap-E read."""
+        return _features(self.config, "image_grid", params, self.preprocess(images))
+
     def similarity(
         self, params: Params, images: Float[Array, "b h w 3"], prompts: Sequence[str] | Int[Array, "t n"]
     ) -> Float[Array, "b t"]:

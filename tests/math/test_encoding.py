@@ -46,3 +46,9 @@ def test_degrees_do_not_mix_under_rotation():
 def test_degree_four_is_refused():
     with pytest.raises(ValueError, match="up to degree 3, got degree 4"):
         encoding.spherical_harmonics(jnp.ones((1, 3)), 4)
+
+
+def test_octaves_are_fourier_features_in_other_units_and_another_order():
+    x = jax.random.uniform(jax.random.key(0), (5, 2), minval=-1.0)
+    _, *waves = jnp.split(encoding.fourier(x / jnp.pi, 4), 9, axis=-1)
+    np.testing.assert_allclose(encoding.octaves(x, 4), jnp.concatenate([x, *waves[::2], *waves[1::2]], -1), atol=2e-6)
