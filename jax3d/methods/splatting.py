@@ -28,7 +28,7 @@ class Splatting:
     scene: Gaussians = Gaussians(count=8192, capacity=32768, degree=3)
     views: int = 1
     """Pictures a step."""
-    steps: int = 5000
+    steps: int = 2000
     similarity: float = 0.2
     """s above; 0 for pictures smaller than 11 x 11."""
     random_background: bool = True
