@@ -22,6 +22,8 @@ from jax3d import cli
 from jax3d.api import Export, Method, check_input, estimate, generate
 from jax3d.io.atomic import replacing
 from jax3d.io.image import contact_sheet, enlarge, write_image
+from jax3d.io.mesh import load_mesh
+from jax3d.io.points import load_points
 from jax3d.native import Half, NativeModel, describe, write_shapes
 from jax3d.reconstruction import Capture, fly
 
@@ -36,6 +38,8 @@ class Options:
     """A picture of what to make, for methods that take one."""
     out: Path | None = None
     """Folder of the results; outputs/PROMPT-SEED by default. The same command resumes there."""
+    start: Path | None = None
+    """A .ply, whose vertices count, or a mesh in [-1, 1]^3, z up, that dreamgaussian begins with; otherwise a ball."""
     seed: int = 0
     """Of all randomness; the same seed on the same device gives the same asset."""
     export: Export = "mesh"
@@ -103,10 +107,14 @@ def optimise(options: Options, config: Method, out: Path) -> None:
     def show(step: int, views: np.ndarray, figures: dict[str, float]) -> None:
         write_image(contact_sheet(enlarge(views, 128), 4), out / "progress" / f"{step:06d}.png")
 
+    start = None
+    if options.start is not None:
+        start = (load_points if options.start.suffix.lower() == ".ply" else load_mesh)(options.start)
     asset = generate(
         options.prompt,
         method=config,
         export=options.export,
+        start=start,
         seed=options.seed,
         workdir=out,
         callback=show,

@@ -7,6 +7,7 @@ asset.save("outputs/chair")
 
 import dataclasses
 import functools
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,7 @@ def generate(
     method: Method | None = None,
     model: str | Path | None = None,
     export: Export = "mesh",
+    start: Points | Mesh | None = None,
     seed: int = 0,
     workdir: str | Path | None = None,
     callback: Views | None = None,
@@ -78,6 +80,7 @@ def generate(
 ) -> Asset:
     """Turn a text into a 3D asset; no method takes an `image` yet.
 
+    `start`: what DreamGaussian's Gaussians begin with, in [-1, 1]^3, for example of `sample_shapes`; a ball otherwise.
     It writes nothing unless `workdir` is given: then checkpoints, from which it resumes.
     `callback(step, views [4, h, w, 3], figures)` sees the scene from four sides every `callback_every` steps, counted
     over all stages. Ctrl-C ends the run early and returns what there is. ValueError, one sentence, for a prompt or a
@@ -96,7 +99,10 @@ def generate(
     _warn_unknown(prior.tokenizer, prompt)
     clock.append(time.time())
     about = {"prompt": prompt, "model": str(model or coarse.model), "method": coarse}
-    state = run(coarse, prior, workdir, about)
+    begin = None if start is None else _begin(coarse, start, seed)
+    if begin is not None:
+        about["start"] = hashlib.sha256(np.asarray(begin["positions"]).tobytes()).hexdigest()[:16]
+    state = run(coarse, prior, workdir, about, start=begin)
     scene, params, before, steps = coarse.scene, state.averaged, None, int(state.step)
     clock.append(time.time())
     names = ["load", "optimise"]
@@ -142,7 +148,7 @@ def _distilled(
         log_every=min(50, callback_every),
         progress=progress,
     )
-    fixed = {} if start is None else {"fixed": start["fixed"]}
+    fixed = {name: leaf for name, leaf in (start or {}).items() if name == "fixed"}
     begin = {} if start is None else {"start": start}
     watch = _watch(method.scene, fixed, method.steps, callback, done)
     state = None
@@ -152,6 +158,16 @@ def _distilled(
         if int(state.step) < until:
             break  # Ctrl-C
     return state
+
+
+def _begin(method: DreamFusion | Sketch, start: Points | Mesh, seed: int) -> Params:
+    """Gaussians at the points of a shape, as many as the method begins with at most."""
+    if not isinstance(method, Sketch):
+        raise ValueError("only DreamGaussian begins with a shape; leave `start` out, or take method=DreamGaussian().")
+    rng, count = np.random.default_rng(seed), method.scene.count
+    cloud = triangles.points_on(start, count, rng) if isinstance(start, Mesh) else start
+    rows = rng.permutation(len(cloud.positions))[:count]
+    return method.scene.begin(Points(cloud.positions[rows], None if cloud.colors is None else cloud.colors[rows]))
 
 
 def parts(method: Method) -> tuple[DreamFusion | Sketch, Refine | Paint | None]:

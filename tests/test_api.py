@@ -7,8 +7,10 @@ import json
 import chex
 import numpy as np
 import pytest
+import trimesh
 
 import jax3d
+from jax3d import api
 from jax3d.io.image import read_image
 from jax3d.io.mesh import load_mesh
 from jax3d.io.splats import load_splats
@@ -23,6 +25,7 @@ from jax3d.scene import gaussian_surface
 from jax3d.scene.dmtet import DMTet
 from jax3d.scene.gaussians import Gaussians
 from jax3d.scene.nerf import NeRF
+from jax3d.types import Mesh, Points
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +157,20 @@ def test_dreamgaussian_paints_the_mesh_of_its_gaussians_and_resumes_there(method
     assert whole.mesh.texture.shape == (64, 64, 3) and 20 < len(whole.mesh.faces) <= 400
     whole.save(tmp_path / "asset", frames=8, size=32)
     assert 0 < len(load_splats(tmp_path / "asset" / "splats.ply").positions) <= 600
+
+
+def test_gaussians_begin_with_a_shape(method):
+    rng = np.random.default_rng(0)
+    cloud = Points(rng.uniform(-0.3, 0.3, (50, 3)).astype(np.float32), rng.uniform(size=(50, 3)).astype(np.float32))
+    sketch = Sketch(model=method.model, scene=Gaussians(count=20, capacity=30))
+    begun = api._begin(sketch, cloud, 0)
+    assert int(begun["alive"].sum()) == 20
+    assert all(any((cloud.positions == place).all(1)) for place in np.asarray(begun["positions"][:20]))
+    ball = trimesh.creation.icosphere(1, 0.4)
+    begun = api._begin(sketch, Mesh(ball.vertices.astype(np.float32), ball.faces.astype(np.int32)), 0)
+    assert np.linalg.norm(begun["positions"][:20], axis=1).max() <= 0.4001
+    with pytest.raises(ValueError, match="only DreamGaussian"):
+        jax3d.generate("a red chair", method=method, start=cloud)
 
 
 def test_an_unknown_word_warns_with_the_vocabulary(method, capsys):

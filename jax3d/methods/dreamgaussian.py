@@ -52,8 +52,11 @@ class Sketch:
     texture: int | None = 512
     """Texels along an edge of the mesh's texture."""
 
-    def task(self, prior: StableDiffusion, prompt: str, size: int | None = None) -> Task:
-        """The optimisation for one prompt with renders of `size` pixels (the first stage's by default)."""
+    def task(self, prior: StableDiffusion, prompt: str, size: int | None = None, start: Params | None = None) -> Task:
+        """The optimisation for one prompt with renders of `size` pixels (the first stage's by default).
+
+        It begins with `start` (`Gaussians.begin`), or with a ball.
+        """
         size = size or self.stages[0][1]
 
         def loss(params, frozen, batch, keys, step):
@@ -69,7 +72,8 @@ class Sketch:
         frozen = self.guidance.frozen(prior, prompt)
         after = lambda params, step, key: self.growth.after(params, step, key, self.steps)  # noqa: E731
         optimizer = self.rates.optimizer(self.steps)
-        return Task(self.scene.init, loss, optimizer, self.batch_size, frozen=frozen, after=after)
+        init = self.scene.init if start is None else lambda key: start
+        return Task(init, loss, optimizer, self.batch_size, frozen=frozen, after=after)
 
 
 @dataclasses.dataclass(frozen=True)
