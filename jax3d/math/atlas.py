@@ -14,6 +14,7 @@ w = sign <n x t, b>, b ~ du1 e2 - du2 e1.
 import io
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,11 @@ def unwrap(mesh: Mesh, size: int, *, seconds: float = 30.0) -> Mesh:
     except (subprocess.SubprocessError, ValueError, KeyError, OSError):
         whole = False
     if not whole:
+        warnings.warn(
+            f"xatlas did not unwrap {len(mesh.faces)} faces in {seconds:g} s: each pair gets its own square of "
+            "the texture, which is coarser; decimate the mesh for charts.",
+            stacklevel=2,
+        )
         origin, faces, uv = _cells(mesh.faces, size)
     split = {name: getattr(mesh, name)[origin] for name in ("colors", "normals") if getattr(mesh, name) is not None}
     return mesh._replace(
