@@ -1,7 +1,8 @@
 """The surface of Gaussians as a mesh, in the colours that cameras see of them (DreamGaussian, arXiv 2309.16653).
 
-The density at x is sum_i o_i exp(-(x - m_i)' C_i^-1 (x - m_i) / 2), with (h / 2)^2 I added to C_i for the grid's spacing
-h. It is summed in blocks of 16^3 points, each over the Gaussians that reach into it. Colours come from pictures: Gaussians inside, which nobody sees, may have any.
+The density at x is sum_i o_i exp(-(x - m_i)' C_i^-1 (x - m_i) / 2), C_i with (h / 2)^2 I added, h the spacing of the
+grid. It is summed in blocks of 16^3 points, each over the Gaussians that reach into it. Colours come from pictures:
+Gaussians inside, which nobody sees, may have any.
 """
 
 import jax
@@ -25,8 +26,8 @@ VIEWS, SIZE = 32, 384
 WIDENED = 0.5
 """Spacings of the grid by which all are blurred, so that none falls between its nodes."""
 LEVEL = 0.4
-"""Of the density on the surface: where, with that blur, the outlines are those that cameras see (IoU 0.96 of a distilled
-chair of 3,400 Gaussians, 0.98 of one of 15,000 fitted to pictures; without the blur 0.91 and 0.66)."""
+"""Of the density on the surface: where, with that blur, the outlines are those that cameras see (IoU 0.96 of a chair of
+3,400 distilled Gaussians, 0.98 of one of 15,000 that were fitted to pictures; without the blur 0.91 and 0.66)."""
 
 
 def surface(splats: Splats, resolution: int, max_faces: int | None, texture: int | None, level: float = LEVEL) -> Mesh:

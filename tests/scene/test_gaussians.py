@@ -173,8 +173,8 @@ def test_a_ball_of_gaussians_has_a_ball_as_surface_in_its_colours(monkeypatch):
     )
     mesh = gaussian_surface.surface(splats, 32, None, None)
     body = trimesh.Trimesh(mesh.vertices, mesh.faces)
-    # Deviations on the grid are 0.068, the density inside 7.4; at a plane it falls as a normal distribution, to the level
-    # 1.6 deviations outside.
+    # Deviations on the grid are 0.068, the density inside 7.4; at a plane it falls as a normal distribution, and to the
+    # level 1.6 deviations outside.
     assert body.is_watertight and body.volume == pytest.approx(4 / 3 * np.pi * (0.6 + 1.6 * 0.068) ** 3, rel=0.1)
     left, right = (mesh.colors[sign * mesh.vertices[:, 0] > 0.15].mean(0) for sign in (-1, 1))
     assert left[2] > 0.8 and left[0] < 0.25 and right[0] > 0.8 and right[2] < 0.25
