@@ -15,6 +15,7 @@ import json
 import time
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -109,6 +110,7 @@ def main(argv: list[str]) -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
         write_image(contact_sheet(np.concatenate(sheet), 8), options.out / "sheet.png")
+        jax.clear_caches()  # what a prompt has compiled is of no use to the next, and 250 MiB
     for title, part in (("all", rows), ("held out", [row for row in rows if row["held_out"]])):
         figures = [key for key in rows[0] if key not in ("prompt", "held_out") and "seen" not in key]
         print(title, json.dumps({key: float(np.mean([row[key] for row in part])) for key in figures}))
