@@ -24,7 +24,6 @@ from scipy.spatial import cKDTree
 
 from jax3d.math.camera import Camera
 from jax3d.math.encoding import Y_00
-from jax3d.render.shade import Light
 from jax3d.render.splat import draw
 from jax3d.scene.gaussian_surface import surface
 from jax3d.types import Key, Mesh, Params, Points, Render, Splats
@@ -110,9 +109,8 @@ class Gaussians:
         *,
         height: int,
         width: int,
-        light: Light | None = None,
     ) -> Render:
-        """What one camera or a batch of cameras sees; nothing is random or lit: `key` and `light` count for nothing.
+        """What one camera or a batch of cameras sees; nothing is random, so that the key counts for nothing.
 
         extras: `demand`, the room wanted for pairs over the room there was.
         """

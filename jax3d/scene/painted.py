@@ -14,7 +14,6 @@ import trimesh
 from jax3d.math.camera import Camera
 from jax3d.render.antialias import antialias, edges
 from jax3d.render.raster import interpolate, rasterise
-from jax3d.render.shade import Light
 from jax3d.render.texture import pyramid, textured
 from jax3d.scene.bake import finished
 from jax3d.types import Key, Mesh, Params, Render
@@ -49,9 +48,8 @@ class Painted:
         *,
         height: int,
         width: int,
-        light: Light | None = None,
     ) -> Render:
-        """What one camera or a batch of cameras sees, unlit: `key` and `light` count for nothing.
+        """What one camera or a batch of cameras sees, unlit; nothing is random, so that the key counts for nothing.
 
         extras: `demand`, the most room wanted over the room there was (render/raster).
         """
