@@ -1,6 +1,6 @@
 """24 prompts into 3D, measured: silhouettes against the procedural world, category and colour by tiny-clip.
 
-    python benchmarks/prompts.py [CONFIG] [--count 24] [--out outputs/prompts] [field overrides as in sample.py]
+    python benchmarks/prompts.py [CONFIG] [--count 24] [--skip 0] [--out outputs/prompts] [field overrides as in sample.py]
 
 Half of the prompts are colours held out of training for their category. Per prompt it prints
 
@@ -38,6 +38,8 @@ class Options:
 
     count: int = 24
     """How many of the prompts."""
+    skip: int = 0
+    """And how many of those to leave out, from the first: to go on where a run ended."""
     seed: int = 0
     out: Path = Path("outputs/prompts")
 
@@ -98,7 +100,7 @@ def main(argv: list[str]) -> None:
     options, method, _ = cli.parse(Options, "dreamfusion", argv, suits, "sample.py")
     judge = clip.load("tiny-clip")
     rows, sheet = [], []
-    for category, color in prompts()[: options.count]:
+    for category, color in prompts()[options.skip : options.count]:
         start, used = time.time(), time.process_time()
         prompt = named(color, category)
         asset = jax3d.generate(prompt, method=method, seed=options.seed, progress=False)
