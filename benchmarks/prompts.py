@@ -1,6 +1,6 @@
 """24 prompts into 3D, measured: silhouettes against the procedural world, category and colour by tiny-clip.
 
-    python benchmarks/prompts.py [CONFIG] [--count 24] [--skip 0] [--out outputs/prompts] [field overrides as in sample.py]
+    python benchmarks/prompts.py [CONFIG] [--count 24] [--skip 0] [--out outputs/prompts] [field overrides]
 
 Half of the prompts are colours held out of training for their category. Per prompt it prints
 
