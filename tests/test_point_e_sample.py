@@ -177,4 +177,4 @@ def test_the_command_writes_where_it_says(text, tmp_path, monkeypatch, capsys):
     }
     sample.main(["point_e", "--prompt", "a red chair", "--model", text.model, "--clip", "tiny-clip", "--dry-run"])
     assert "parameters of" in capsys.readouterr().out
-    assert cli.load_config("point_e")[0].coarse == Run(64, 3.0, 120.0, 3.0)
+    assert cli.load_config("point_e_published")[0].coarse == Run(64, 3.0, 120.0, 3.0)

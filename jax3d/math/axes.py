@@ -8,22 +8,18 @@ object's left in either world
 a quarter turn about the vertical. Lengths are the models' own and are no matter of this file.
 """
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 Vectors = Float[Array | np.ndarray, "... 3"]
+SWAPPED = np.array([1, 0, 2])
 
 
 def to_blender(vectors: Vectors) -> Vectors:
     """Our positions or directions in the axes of Blender."""
-    return _stack(vectors[..., 1], -vectors[..., 0], vectors[..., 2])
+    return vectors[..., SWAPPED] * np.array([1, -1, 1], vectors.dtype)
 
 
 def from_blender(vectors: Vectors) -> Vectors:
     """Positions or directions in the axes of Blender in ours."""
-    return _stack(-vectors[..., 1], vectors[..., 0], vectors[..., 2])
-
-
-def _stack(*parts: Array | np.ndarray) -> Vectors:
-    return (np if isinstance(parts[0], np.ndarray) else jnp).stack(parts, axis=-1)
+    return vectors[..., SWAPPED] * np.array([-1, 1, 1], vectors.dtype)

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -190,11 +191,16 @@ def find(folder: Path, names: Sequence[str]) -> list[Path]:
 
 def _network(part: str, path: Path) -> Network:
     config, params = openai.load(path)
-    own = path / DIFFUSION
-    diffusion = diffusions.from_config(read_json(own) if own.is_file() else DICTS[part])
+    diffusion = diffusions.from_config(diffusion_dict(part, path))
     if not isinstance(config, PointEConfig) or bool(config.cond_ctx) != (part == "upsample"):
         raise ValueError(f"{path} holds another network than {part}; give each file its published name.")
     return Network(config, params, diffusion)
+
+
+def diffusion_dict(part: str, path: Path) -> dict[str, Any]:
+    """The published dict of a denoiser's diffusion: its own, or the one of published files."""
+    own = path / DIFFUSION
+    return read_json(own) if own.is_file() else DICTS[part]
 
 
 def _reader(folder: Path, networks: dict[str, Network | None], reader: str | None) -> CLIPScore | None:
@@ -205,13 +211,18 @@ def _reader(folder: Path, networks: dict[str, Network | None], reader: str | Non
     about = read_json(folder / ABOUT) if (folder / ABOUT).is_file() else {}
     own = folder / "clip" if (folder / "clip").is_dir() else about.get("clip", VIT_L)
     found = clip.load(reader or own)
-    sizes = {"vector": found.config.projection_dim, "grid": found.config.vision_config.hidden_size}
     for part, config in told:
-        for kind, size in sizes.items():
-            wanted = getattr(config, f"{kind}_features")
-            if wanted not in (0, size):
-                raise ValueError(
-                    f"{part} is told CLIP's {kind} of {wanted} features, but {reader or own} gives {size}; give the "
-                    f"model's own with --clip FOLDER ({VIT_L} for the published ones)."
-                )
+        check_reader(part, config, found, reader or own)
     return found
+
+
+def check_reader(part: str, config: PointEConfig, reader: CLIPScore, name: str | Path) -> None:
+    """ValueError where a network reads other features than CLIP gives."""
+    sizes = {"vector": reader.config.projection_dim, "grid": reader.config.vision_config.hidden_size}
+    for kind, size in sizes.items():
+        wanted = getattr(config, f"{kind}_features")
+        if wanted not in (0, size):
+            raise ValueError(
+                f"{part} is told CLIP's {kind} of {wanted} features, but {name} gives {size}; give the CLIP that it "
+                f"reads with --clip FOLDER ({VIT_L} for the published networks)."
+            )
