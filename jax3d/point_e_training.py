@@ -28,7 +28,8 @@ from jax3d.methods.point_e_sdf import Distances
 from jax3d.preview import picture, preview
 from jax3d.prior import clip, openai
 from jax3d.prior.clip import CLIPScore
-from jax3d.prior.point_e import ABOUT, DIFFUSION, Network, Run, check_reader, diffusion_dict
+from jax3d.prior.point_e import Network, Run
+from jax3d.prior.point_e_folder import ABOUT, DIFFUSION, check_reader, diffusion_dict
 from jax3d.scene.point_e import points_of, to_published
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
@@ -67,7 +68,7 @@ class PointEPart:
         if network.vector_features or network.grid_features:
             reader = clip.load(self.clip)
             check_reader(self.part, network, reader, self.clip)
-            seen = pictures(data, self.views, reader.config.vision_config.image_size, repr(self.shapes))
+            seen = pictures(data, self.views, reader.config.vision_config.image_size)
             arrays |= {"vectors": vectors(reader, data, seen)} if network.vector_features else {}
             if network.grid_features:
                 arrays, more = arrays | {"pictures": seen}, {"grid": reader.image_grid, "frozen": reader.params}
@@ -131,8 +132,8 @@ def vectors(reader: CLIPScore, data: Data, seen: np.ndarray) -> np.ndarray:
     return np.concatenate([np.stack(words, 1), looks.reshape(*seen.shape[:2], -1)], 1)
 
 
-def pictures(data: Data, views: int, size: int, name: str) -> np.ndarray:
-    """Pictures of the points over white, bytes [n, views, size, size, 3]; `name` says of which data, for the disk."""
+def pictures(data: Data, views: int, size: int) -> np.ndarray:
+    """Pictures of the points over white, bytes [n, views, size, size, 3]; kept under a digest of what they show."""
 
     def make() -> Data:
         random = np.random.default_rng(0)
@@ -145,8 +146,10 @@ def pictures(data: Data, views: int, size: int, name: str) -> np.ndarray:
                 seen[k, j] = as_bytes(picture(shape, camera, size))
         return {"pictures": seen}
 
-    digest = hashlib.sha256(repr((1, name, views, size)).encode()).hexdigest()[:24]
-    return kept(CACHE / f"points-{digest}.npz", make)["pictures"]
+    digest = hashlib.sha256(repr((1, data["points"].shape, views, size)).encode())
+    for name in ("points", "colors", "normals"):
+        digest.update(np.ascontiguousarray(data[name][:, :64]).tobytes())
+    return kept(CACHE / f"points-{digest.hexdigest()[:24]}.npz", make)["pictures"]
 
 
 def _x0(method: Denoising, data: Data) -> np.ndarray:

@@ -100,11 +100,11 @@ def test_what_cannot_be_trained_is_said_in_one_sentence(part, fields, words, par
 
 def test_pictures_show_the_points_and_their_vectors_stand_beside_those_of_captions(parts, monkeypatch):
     data = parts["base"].shapes.load()
-    seen = pictures(data, 2, 64, repr(parts["base"].shapes))
+    seen = pictures(data, 2, 64)
     assert seen.shape == (4, 2, 64, 64, 3) and seen.dtype == np.uint8
     assert np.all(seen[:, :, 0, 0] == 255) and np.all(seen.min((2, 3, 4)) < 200)
     monkeypatch.setattr(point_e_training, "picture", None)  # they come from the disk
-    np.testing.assert_array_equal(pictures(data, 2, 64, repr(parts["base"].shapes)), seen)
+    np.testing.assert_array_equal(pictures(data, 2, 64), seen)
     reader = clip.load("tiny-clip")
     told = vectors(reader, data, seen).astype(np.float32)
     assert told.shape == (4, 4, 64)

@@ -4,8 +4,8 @@
     loss = mean w |f(q; c) - y(q)|,   w = 1 where f > y, else 4     y > 0 inside
 
 An unsure f is rather too large than too small, so thin parts stay. Half of the places q are nodes of the data's grid,
-whose distances are known, and half lie beside points of the surface, along their normals: there y is minus the way
-from the point as long as that is shorter than the surface's parts are thick.
+whose distances are known, each the nearest to the surface of three drawn; half lie beside points of the surface, along
+their normals: there y is minus the way from the point as long as that is shorter than the surface's parts are thick.
 """
 
 import dataclasses
@@ -22,6 +22,8 @@ from jax3d.nn.point_e import PointSDF
 from jax3d.nn.point_e_config import PointSDFConfig
 from jax3d.scene.point_e import SCALE, to_published
 from jax3d.types import Key, Params, Task
+
+OF = 3  # nodes, of which the nearest to the surface is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +45,10 @@ class Distances:
     """Steps of the rate's rise, at most half of all."""
 
     def init(self, key: Key) -> Params:
-        """The network's initial weights."""
+        """The network's initial weights, all distances being 0: drawn, they are ten times what they are to be."""
         place = jnp.zeros((1, 1, 3))
-        return PointSDF(self.network).init(key, place, place)["params"]
+        params = PointSDF(self.network).init(key, place, place)["params"]
+        return params | {"output_proj": jax.tree.map(jnp.zeros_like, params["output_proj"])}
 
     def task(self, batches: Callable[[int], dict[str, Any]], steps: int, start: Params | None = None) -> Task:
         """A task of so many steps, whose batches hold `points`, `normals` [b, m, 3] and `sdf` [b, r, r, r], negative
@@ -71,7 +74,9 @@ class Distances:
         cloud = to_published(jax.random.choice(k_cloud, points, (self.network.n_ctx,), replace=False))
         cloud = cloud + self.noise * jax.random.normal(k_noise, cloud.shape)
         half = self.places // 2
-        node = jax.random.randint(k_node, (half, 3), 0, sdf.shape[0])
+        node = jax.random.randint(k_node, (OF, half, 3), 0, sdf.shape[0])
+        nearest = jnp.argmin(jnp.abs(sdf[tuple(jnp.moveaxis(node, -1, 0))]), axis=0)
+        node = jnp.take_along_axis(node, nearest[None, :, None], axis=0)[0]
         rows = jax.random.randint(k_near, (self.places - half,), 0, len(points))
         way = jax.random.uniform(k_way, rows.shape, minval=-self.reach, maxval=self.reach)
         near = points[rows] + way[:, None] * normals[rows]
