@@ -1,6 +1,7 @@
 """Make a 3D asset: python sample.py [CONFIG] --prompt "a red chair" [options] [field overrides].
 
     python sample.py pointcloud --prompt "a red chair" --count 16    draws from a 3D-native model
+    python sample.py point_e --image chair.png                       makes points and a mesh with Point-E
     python sample.py nerf --from DIR                                 renders what train.py nerf has made
 
 CONFIG is a name under configs/ (dreamfusion by default) or a path to such a file; --help lists its fields. The folder
@@ -25,6 +26,8 @@ from jax3d.io.image import contact_sheet, enlarge, write_image
 from jax3d.io.mesh import load_mesh
 from jax3d.io.points import load_points
 from jax3d.native import Half, NativeModel, describe, write_shapes
+from jax3d.point_e import PointE, write_point_e
+from jax3d.point_e import describe as describe_point_e
 from jax3d.reconstruction import Capture, fly
 
 
@@ -51,7 +54,7 @@ class Options:
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Make nothing: render the radiance field that train.py nerf left in this folder."""
     count: int = 1
-    """Shapes to draw from a 3D-native model."""
+    """Shapes to draw from a 3D-native model or from Point-E."""
     between: bool = False
     """Draw the first and the last of --count shapes, and the others between them."""
     until: str | None = None
@@ -66,15 +69,15 @@ class Options:
 
 def suits(config: Any) -> bool:
     """Whether this program has something to do with a config."""
-    return isinstance(config, Method | NativeModel | Capture)
+    return isinstance(config, Method | NativeModel | PointE | Capture)
 
 
 def main(argv: list[str]) -> None:
     """Generate, and leave everything in one folder."""
     options, config, name = cli.parse(Options, "dreamfusion", argv, suits, "train.py")
-    native = isinstance(config, NativeModel)
+    native, point_e = isinstance(config, NativeModel), isinstance(config, PointE)
     if options.source is not None:
-        if native:
+        if native or point_e:
             raise ValueError(
                 f"--from renders radiance fields; draw from the model in a folder with {name} --model FOLDER."
             )
@@ -84,19 +87,24 @@ def main(argv: list[str]) -> None:
         return
     if isinstance(config, Capture):
         raise ValueError(f"{name} is trained on pictures: python train.py {name}; then give its folder with --from.")
-    if options.image is not None or options.prompt is not None or not native:
+    if not point_e and (options.image is not None or options.prompt is not None or not native):
         check_input(options.prompt, options.image)
     if options.dry_run:
-        print(describe(config) if native else estimate(options.prompt, method=config))
+        described = describe_point_e(config) if point_e else describe(config) if native else None
+        print(described or estimate(options.prompt, method=config))
         return
-    out = options.out or Path("outputs") / f"{slug(options.prompt or name)}-{options.seed}"
+    called = options.prompt or (options.image.stem if options.image else name)
+    out = options.out or Path("outputs") / f"{slug(called)}-{options.seed}"
     record = {"command": shlex.join(["python", "sample.py", *argv]), "config": name, "fields": repr(config)}
     if native:
         wanted = {field: getattr(options, field) for field in ("count", "seed", "between", "until", "complete", "half")}
         write_shapes(config, options.prompt, out, **wanted)
+    if point_e:
+        wanted = {field: getattr(options, field) for field in ("count", "seed", "export")}
+        write_point_e(config, options.prompt, options.image, out, **wanted)
     with replacing(out / "run.json") as path:
         path.write_text(json.dumps(record | {"seed": options.seed}, indent=2) + "\n")
-    if not native:
+    if not native and not point_e:
         optimise(options, config, out)
     print(f"wrote {out}: {', '.join(sorted(path.name for path in out.iterdir()))}", file=sys.stderr)
 

@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jax3d.diffusion import schedule as schedules
-from jax3d.diffusion.denoiser import Network, clip, from_eps, from_x0, whole_times
+from jax3d.diffusion.denoiser import Network, clip, from_eps, from_v, from_x0, whole_times
 from jax3d.diffusion.sampler import heun, sample
 from jax3d.diffusion.schedule import Schedule, karras
 from jax3d.diffusion.variance import Border, prediction
 from jax3d.types import Denoiser, Key
 
-BORDERS: dict[str, Border] = {"epsilon": from_eps, "x_start": from_x0}
+BORDERS: dict[str, Border] = {"epsilon": from_eps, "x_start": from_x0, "v": from_v}  # v: ours alone
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "linear": lambda count: schedules.linear(0.1 / count, 20 / count, count),
     "cosine": schedules.cosine,
@@ -47,7 +47,7 @@ class Diffusion:
 
     schedule: Schedule
     border: Border
-    """from_eps or from_x0."""
+    """from_eps or from_x0; from_v in models of our own."""
     scales: np.ndarray | None = None  # [c]
     biases: np.ndarray | None = None  # [c]
 

@@ -137,7 +137,7 @@ def test_the_bound_is_the_divergence_of_two_normal_distributions():
     "change, message",
     [
         ({"schedule": "sigmoid"}, "field schedule must be one of linear, cosine, exp, inv_parabola, got 'sigmoid'"),
-        ({"mean_type": "x_prev"}, "field mean_type must be one of epsilon, x_start, got 'x_prev'"),
+        ({"mean_type": "x_prev"}, "field mean_type must be one of epsilon, x_start, v, got 'x_prev'"),
     ],
 )
 def test_dicts_that_are_not_supported_are_refused(change, message):

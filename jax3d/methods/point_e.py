@@ -1,0 +1,139 @@
+"""Training Point-E's denoisers of clouds (arXiv:2212.08751, sec. 4), with their learned variance (arXiv:2102.09672).
+
+    t uniform among the whole times,  sigma = sigma_t,  n ~ N(0, I)
+    (D, u) = what the network makes of x0 + sigma n, told c
+    loss = |prediction - its truth|^2 + b bound(u)          the hybrid of eq. 16 there, in bits a number; b = 0 leaves
+                                                            the variance as it was
+
+x0 are points drawn anew for every example; an upsampler is told others of the same object, in published units. What is
+told is dropped for a share of the examples, so that guidance has a network that is told nothing; an upsampler's
+picture is dropped for more of them, as text comes without one.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jax3d.diffusion import openai as diffusions
+from jax3d.diffusion.denoiser import expand
+from jax3d.diffusion.loss import eps_weight, noise_like, uniform_time, v_weight, x0_weight
+from jax3d.diffusion.openai import Diffusion
+from jax3d.diffusion.variance import below, variational_bound, with_variance
+from jax3d.math.muon import muon
+from jax3d.math.random import split_each, uniform_each
+from jax3d.nn.point_e import PointTransformer, Told, nothing
+from jax3d.nn.point_e_config import PointEConfig
+from jax3d.types import Key, Params, Task
+
+WEIGHTS = {"epsilon": eps_weight, "v": v_weight, "x_start": x0_weight}
+Grid = Callable[[Params, Array], Array]
+"""(CLIP's parameters, pictures [b, h, w, 3] in [0, 1]) -> its grids [b, m, d]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoising:
+    """Trains a base network or an upsampler."""
+
+    network: PointEConfig
+    mean_type: Literal["epsilon", "v", "x_start"] = "epsilon"
+    """What the network predicts; the published ones predict epsilon. A small one cannot give the noise of the highest
+    levels as exactly as x0 needs it, and does better with v."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """Published: cosine for the base network, linear for the upsampler."""
+    bound: float = 1.0
+    """b above."""
+    dropout: float = 0.1
+    """Share of examples that are told nothing."""
+    unseen: float = 0.0
+    """Share of the others that are told no picture, of a network that is told pictures and clouds."""
+    drawn: int | None = None
+    """Points that an example has in training, fewer than the n_ctx that the network makes; None = as many."""
+    batch_size: int = 16
+    learning_rate: float = 4e-3
+    warmup: int = 200
+    """Steps of the rate's rise, at most half of all."""
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """The published dict of this diffusion."""
+        names = {"mean_type": self.mean_type, "schedule": self.schedule, "timesteps": 1024}
+        return {**diffusions.CHANNELS, **names}
+
+    @property
+    def diffusion(self) -> Diffusion:
+        """Its schedule, border and units."""
+        return diffusions.from_config(self.published)
+
+    def init(self, key: Key) -> Params:
+        """The network's initial weights."""
+        x = jnp.zeros((1, 1, self.network.input_channels))
+        return PointTransformer(self.network).init(key, x, jnp.zeros(1), nothing(self.network, 1, 1))["params"]
+
+    def task(
+        self,
+        batches: Callable[[int], dict[str, Any]],
+        steps: int,
+        start: Params | None = None,
+        grid: Grid | None = None,
+        frozen: Params = (),
+    ) -> Task:
+        """A task of so many steps. Batches hold `kept` [b, m, 6], points as x0, and what the network is told of:
+        `vectors` [b, w, d], one of which is told at a time, or `pictures` [b, w, h, w, 3] of bytes, whose grid CLIP
+        gives with its parameters `frozen`. It begins with the weights `start`, or with random ones.
+        """
+        diffusion = self.diffusion
+
+        def loss(params: Params, frozen: Params, batch: Mapping[str, Array], keys: Array, step: Array):
+            k_draw, k_told, k_time, k_noise = split_each(keys, 4)
+            points = jax.vmap(self._draw)(batch["kept"], k_draw)
+            cloud, x0 = jnp.split(points, [self.network.cond_ctx], 1)
+            told = self._told(diffusion.leave(cloud), batch, k_told, grid, frozen)
+            sigma = uniform_time(k_time, diffusion.schedule, integer=True)
+            return self._loss(diffusion, params, told, x0, sigma, noise_like(k_noise, x0))
+
+        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, min(self.warmup, steps // 2), steps)
+        init = self.init if start is None else lambda key: start
+        return Task(init, loss, muon(rate, weight_decay=0.01), self.batch_size, frozen=frozen, batches=batches)
+
+    def _loss(
+        self,
+        diffusion: Diffusion,
+        params: Params,
+        told: Told,
+        x0: Float[Array, "b n c"],
+        sigma: Float[Array, " b"],
+        noise: Float[Array, "b n c"],
+    ) -> tuple[Array, dict[str, Array]]:
+        def network(z: Array, t: Array) -> Array:
+            return PointTransformer(self.network).apply({"params": params}, z, t, told)
+
+        noisy = x0 + expand(sigma, x0) * noise
+        foretold, u = with_variance(diffusion.border, network, diffusion.schedule)(noisy, sigma)
+        error = jnp.mean(expand(WEIGHTS[self.mean_type](sigma), x0) * (foretold - x0) ** 2)
+        if not self.bound:
+            return error, {"error": error}
+        bits = jnp.mean(variational_bound(x0, foretold, u, sigma, below(diffusion.schedule, sigma)))
+        return error + self.bound * bits, {"error": error, "bits": bits}
+
+    def _draw(self, kept: Float[Array, "m c"], key: Key) -> Float[Array, "n c"]:
+        """Other points at every draw: those that are told, and behind them those that are made."""
+        count = self.network.cond_ctx + (self.drawn or self.network.n_ctx)
+        return jax.random.choice(key, kept, (count,), replace=False).astype(jnp.float32)
+
+    def _told(self, cloud: Array, batch: Mapping[str, Array], keys: Array, grid: Grid | None, frozen: Params) -> Told:
+        k_drop, k_unseen, k_which = split_each(keys, 3)
+        told = uniform_each(k_drop) >= self.dropout
+        seen = told & (uniform_each(k_unseen) >= self.unseen)
+        pick = jax.vmap(jax.random.choice)
+        vector = image = None
+        if self.network.vector_features:
+            vector = told[:, None] * pick(k_which, batch["vectors"]).astype(jnp.float32)
+        if self.network.grid_features:
+            pictures = pick(k_which, batch["pictures"]).astype(jnp.float32) / 255
+            image = seen[:, None, None] * grid(frozen, pictures)
+        return Told(vector, image, told[:, None, None] * cloud if self.network.cond_ctx else None)

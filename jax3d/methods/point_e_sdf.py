@@ -1,0 +1,85 @@
+"""Training Point-E's regressor of distances (arXiv:2212.08751, sec. 4.4 and app. C).
+
+    c = points of a surface + 0.005 N(0, I)                         the cloud, in published units
+    loss = mean w |f(q; c) - y(q)|,   w = 1 where f > y, else 4     y > 0 inside
+
+An unsure f is rather too large than too small, so thin parts stay. Half of the places q are nodes of the data's grid,
+whose distances are known, each the nearest to the surface of three drawn; half lie beside points of the surface, along
+their normals: there y is minus the way from the point as long as that is shorter than the surface's parts are thick.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jax3d.math.muon import muon
+from jax3d.nn.point_e import PointSDF
+from jax3d.nn.point_e_config import PointSDFConfig
+from jax3d.scene.point_e import SCALE, to_published
+from jax3d.types import Key, Params, Task
+
+OF = 3  # nodes, of which the nearest to the surface is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Distances:
+    """Trains a regressor of signed distances."""
+
+    network: PointSDFConfig
+    places: int = 512
+    """Places q of an example."""
+    noise: float = 0.005
+    """Standard deviation of what is added to a cloud, published units."""
+    under: float = 4.0
+    """Weight of errors that make the solid smaller."""
+    reach: float = 0.02
+    """Farthest way along a normal, in our units."""
+    batch_size: int = 16
+    learning_rate: float = 4e-3
+    warmup: int = 200
+    """Steps of the rate's rise, at most half of all."""
+
+    def init(self, key: Key) -> Params:
+        """The network's initial weights, all distances being 0: drawn, they are ten times what they are to be."""
+        place = jnp.zeros((1, 1, 3))
+        params = PointSDF(self.network).init(key, place, place)["params"]
+        return params | {"output_proj": jax.tree.map(jnp.zeros_like, params["output_proj"])}
+
+    def task(self, batches: Callable[[int], dict[str, Any]], steps: int, start: Params | None = None) -> Task:
+        """A task of so many steps, whose batches hold `points`, `normals` [b, m, 3] and `sdf` [b, r, r, r], negative
+        inside, of our world. It begins with the weights `start`, or with random ones.
+        """
+        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, min(self.warmup, steps // 2), steps)
+        init = self.init if start is None else lambda key: start
+        return Task(init, self._loss, muon(rate, weight_decay=0.01), self.batch_size, batches=batches)
+
+    def _loss(self, params: Params, frozen: Params, batch: Mapping[str, Array], keys: Array, step: Array):
+        cloud, places, truth = jax.vmap(self.example)(batch["points"], batch["normals"], batch["sdf"], keys)
+        error = PointSDF(self.network).apply({"params": params}, cloud, places) - truth
+        weight = jnp.where(error > 0, 1.0, self.under)
+        right = jnp.mean((error + truth > 0) == (truth > 0))
+        return jnp.mean(weight * jnp.abs(error)), {"error": jnp.mean(jnp.abs(error)), "right_side": right}
+
+    def example(
+        self, points: Float[Array, "m 3"], normals: Float[Array, "m 3"], sdf: Float[Array, "r r r"], key: Key
+    ) -> tuple[Float[Array, "n 3"], Float[Array, "q 3"], Float[Array, " q"]]:
+        """A cloud, places and their distances, positive inside, in published units and axes."""
+        k_cloud, k_noise, k_node, k_near, k_way = jax.random.split(key, 5)
+        points, normals = points.astype(jnp.float32), normals.astype(jnp.float32)
+        cloud = to_published(jax.random.choice(k_cloud, points, (self.network.n_ctx,), replace=False))
+        cloud = cloud + self.noise * jax.random.normal(k_noise, cloud.shape)
+        half = self.places // 2
+        node = jax.random.randint(k_node, (OF, half, 3), 0, sdf.shape[0])
+        nearest = jnp.argmin(jnp.abs(sdf[tuple(jnp.moveaxis(node, -1, 0))]), axis=0)
+        node = jnp.take_along_axis(node, nearest[None, :, None], axis=0)[0]
+        rows = jax.random.randint(k_near, (self.places - half,), 0, len(points))
+        way = jax.random.uniform(k_way, rows.shape, minval=-self.reach, maxval=self.reach)
+        near = points[rows] + way[:, None] * normals[rows]
+        places = jnp.concatenate([2 * node / (sdf.shape[0] - 1) - 1, near])
+        truth = -jnp.concatenate([sdf[tuple(node.T)].astype(jnp.float32), way]) / SCALE
+        return cloud, to_published(places), truth

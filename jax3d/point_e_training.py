@@ -1,0 +1,161 @@
+"""Point-E's networks from captioned shapes: joins data, method and loop; each writes its part of one folder.
+
+python train.py point_e_base && python train.py point_e_upsample && python train.py point_e_sdf
+
+A base network is told CLIP's vectors of captions and of pictures, which share a space; an upsampler, and a base network
+with grid_features, CLIP's grids of pictures. Those are drawn from the points themselves, from sides that differ from
+shape to shape, once, and kept on disk.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from jax3d.data.batches import shuffled
+from jax3d.data.captioned import Shapes
+from jax3d.data.meshes.store import kept
+from jax3d.io.image import as_bytes, write_image
+from jax3d.io.weights import write_json
+from jax3d.math.camera import orbit
+from jax3d.methods.point_e import Denoising
+from jax3d.methods.point_e_sdf import Distances
+from jax3d.preview import picture, preview
+from jax3d.prior import clip, openai
+from jax3d.prior.clip import CLIPScore
+from jax3d.prior.point_e import Network, Run
+from jax3d.prior.point_e_folder import ABOUT, DIFFUSION, check_reader, diffusion_dict
+from jax3d.scene.point_e import points_of, to_published
+from jax3d.train.loop import TrainConfig
+from jax3d.train.state import State
+from jax3d.types import Params, Points, Task
+
+CACHE = Path(".cache/pictures")
+Data = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class PointEPart:
+    """What `train.py` makes of one network of Point-E."""
+
+    part: Literal["base", "upsample", "sdf"]
+    """Which network, and its folder in `out`."""
+    method: Denoising | Distances
+    train: TrainConfig
+    shapes: Shapes = Shapes(count=3000)
+    clip: str = "tiny-clip"
+    """The CLIP model that reads captions and pictures."""
+    views: int = 4
+    """Pictures of each shape."""
+    warm: str | None = None
+    """A network to train further, a published file or a folder like out/base: its weights, fields and diffusion."""
+    out: Path = Path("runs/point_e")
+    """The model's folder, for sample.py point_e --model; the other parts may lie there too."""
+
+    def task(self) -> Task:
+        """Shapes with what is told of them."""
+        data, (method, start) = self.shapes.load(), self.begun()
+        if isinstance(method, Distances):
+            arrays = {name: data[name].astype(np.float16) for name in ("points", "normals", "sdf")}
+            return method.task(self._batches(arrays, method.network.n_ctx), self.train.steps, start)
+        network = method.network
+        arrays, more = {"kept": _x0(method, data)}, {}
+        if network.vector_features or network.grid_features:
+            reader = clip.load(self.clip)
+            check_reader(self.part, network, reader, self.clip)
+            seen = pictures(data, self.views, reader.config.vision_config.image_size)
+            arrays |= {"vectors": vectors(reader, data, seen)} if network.vector_features else {}
+            if network.grid_features:
+                arrays, more = arrays | {"pictures": seen}, {"grid": reader.image_grid, "frozen": reader.params}
+        batches = self._batches(arrays, network.cond_ctx + (method.drawn or network.n_ctx))
+        return method.task(batches, self.train.steps, start, **more)
+
+    def finish(self, state: State, workdir: Path) -> None:
+        """Write out/PART in float16, and of a base network a sheet of samples."""
+        method, folder = self.begun()[0], self.out / self.part
+        openai.save(folder, method.network, state.averaged, jnp.float16)
+        write_json(self.out / ABOUT, {"clip": self.clip})
+        if isinstance(method, Denoising):
+            write_json(folder / DIFFUSION, method.published)
+        if self.part == "base":
+            network = Network(method.network, state.averaged, method.diffusion)
+            write_image(preview(self._samples(network)), workdir / "samples.png")
+
+    def begun(self) -> tuple[Denoising | Distances, Params | None]:
+        """The method and the weights to begin with, those of `warm` where it is given; ValueError for another part."""
+        if self.warm is None:
+            return self.method, None
+        path = Path(self.warm)
+        config, params = openai.load(path)
+        upsampler = getattr(config, "cond_ctx", 0) > 0
+        if type(config) is not type(self.method.network) or upsampler != (self.part == "upsample"):
+            raise ValueError(f"{path} is another network than {self.part}; give --warm one of that kind.")
+        method = dataclasses.replace(self.method, network=config)
+        if isinstance(method, Denoising):
+            told = diffusion_dict(self.part, path)
+            method = dataclasses.replace(method, mean_type=told["mean_type"], schedule=told["schedule"])
+        return method, params
+
+    def _samples(self, network: Network, count: int = 8) -> list[Points]:
+        """Clouds for the first captions, or of anything."""
+        told = openai.nothing(network.config, count, 1)
+        if network.config.vector_features:
+            reader, captions = clip.load(self.clip), self.shapes.load()["caption"]
+            words = [str(captions[k % len(captions)]) for k in range(count)]
+            told = told._replace(vector=reader.text_features(reader.params, words))
+        clouds = network.draw(told, jax.random.split(jax.random.key(0), count), Run(32))
+        return [points_of(np.asarray(cloud)) for cloud in clouds]
+
+    def _batches(self, arrays: Data, count: int) -> Any:
+        stored = next(iter(arrays.values())).shape[1]
+        if stored < count:
+            raise ValueError(
+                f"{self.part} needs {count} points of a shape, got {stored}; keep more with --shapes.points {count}."
+            )
+        return shuffled(arrays, self.method.batch_size, seed=self.shapes.seed)
+
+
+def vectors(reader: CLIPScore, data: Data, seen: np.ndarray) -> np.ndarray:
+    """CLIP's unit vectors of both captions and of the pictures of each shape, float16 [n, 2 + views, d]."""
+
+    def features(read, rows, chunk: int = 256) -> np.ndarray:
+        parts = [np.asarray(read(reader.params, rows[k : k + chunk])) for k in range(0, len(rows), chunk)]
+        return np.concatenate(parts).astype(np.float16)
+
+    words = [features(reader.text_features, list(map(str, data[name]))) for name in ("caption", "brief")]
+    looks = features(lambda params, rows: reader.image_features(params, jnp.asarray(rows) / 255), np.concatenate(seen))
+    return np.concatenate([np.stack(words, 1), looks.reshape(*seen.shape[:2], -1)], 1)
+
+
+def pictures(data: Data, views: int, size: int) -> np.ndarray:
+    """Pictures of the points over white, bytes [n, views, size, size, 3]; kept under a digest of what they show."""
+
+    def make() -> Data:
+        random = np.random.default_rng(0)
+        angles = random.uniform([0, -10], [360, 45], (len(data["points"]), views, 2))
+        seen = np.empty((*angles.shape[:2], size, size, 3), np.uint8)
+        for k, directions in enumerate(tqdm(angles, "pictures", unit="object")):
+            shape = Points(data["points"][k], data["colors"][k], data["normals"][k])
+            for j, (azimuth, elevation) in enumerate(np.deg2rad(directions)):
+                camera = orbit(azimuth, elevation, 3.0, np.deg2rad(40.0))
+                seen[k, j] = as_bytes(picture(shape, camera, size))
+        return {"pictures": seen}
+
+    digest = hashlib.sha256(repr((1, data["points"].shape, views, size)).encode())
+    for name in ("points", "colors", "normals"):
+        digest.update(np.ascontiguousarray(data[name][:, :64]).tobytes())
+    return kept(CACHE / f"points-{digest.hexdigest()[:24]}.npz", make)["pictures"]
+
+
+def _x0(method: Denoising, data: Data) -> np.ndarray:
+    """All points of a data set as x0, float16 [n, m, 6]."""
+    found = []
+    for points, colors in zip(data["points"], data["colors"], strict=True):
+        cloud = np.concatenate([to_published(points), 255 * colors], axis=-1)
+        found.append(np.asarray(method.diffusion.enter(jnp.asarray(cloud)), np.float16))
+    return np.stack(found)
