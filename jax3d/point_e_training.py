@@ -59,7 +59,8 @@ class PointEPart:
 
     def task(self) -> Task:
         """Shapes with what is told of them."""
-        data, (method, start) = self.shapes.load(), self.begun()
+        method, start = self.begun()  # first, so that a mistake shows before the shapes are made
+        data = self.shapes.load()
         if isinstance(method, Distances):
             arrays = {name: data[name].astype(np.float16) for name in ("points", "normals", "sdf")}
             return method.task(self._batches(arrays, method.network.n_ctx), self.train.steps, start)
