@@ -32,6 +32,11 @@ class Render:
     normal: Array  # [..., h, w, 3] world space, unit length times opacity; zeros where the scene has none
     extras: dict[str, Any] = struct.field(default_factory=dict)  # regularisers' raw material
 
+    @property
+    def demand(self) -> Metrics:
+        """Room that was wanted over the room there was, of each kind, as figures of a step; extras["demand"] has it."""
+        return {f"demand_{kind}": room for kind, room in self.extras["demand"].items()}
+
 
 class Mesh(NamedTuple):
     """A triangle mesh on the host. Faces are counter-clockwise seen from outside."""

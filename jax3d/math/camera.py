@@ -13,6 +13,10 @@ Published conventions that this converts from: OpenGL and Blender poses (x right
 transforms_*.json, arXiv 2003.08934), threestudio's elevation, azimuth and fovy in degrees (threestudio/data/uncond.py).
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
@@ -105,6 +109,11 @@ def project(camera: Camera, points: Float[Array, "... n 3"]) -> tuple[Float[Arra
     depth = local[..., 2]
     plane = local[..., :2] / jnp.where(depth == 0, 1.0, depth)[..., None]
     return plane * camera.focal[..., None, :] + camera.centre[..., None, :], depth
+
+
+def each(look: Callable[[Camera], Any], camera: Camera) -> Any:
+    """What `look` gives for one camera, or for each of a batch [n], one after the other."""
+    return look(camera) if camera.focal.ndim == 1 else jax.lax.map(look, camera)
 
 
 def from_opengl(world_from_camera: Float[Array, "... 4 4"]) -> Float[Array, "... 4 4"]:

@@ -80,8 +80,7 @@ class Deform:
                 for name, weight in weights.items()
                 if name in out.extras
             }
-            demand = {f"demand_{kind}": room for kind, room in out.extras["demand"].items()}
-            metrics = {"color": color, "silhouette": silhouette} | demand | terms
+            metrics = {"color": color, "silhouette": silhouette} | out.demand | terms
             return color + self.mask * silhouette + sum(terms.values()), metrics
 
         return Task(init, loss, self._optimizer(set(start)), self.views, frozen=frozen)

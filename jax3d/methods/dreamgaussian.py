@@ -67,7 +67,7 @@ class Sketch:
             image = composite(out.rgb, out.opacity, background)
             distilled, metrics = self.guidance.loss(prior, frozen, image, view, k_guidance, step / self.steps)
             metrics |= {"opacity": jnp.mean(out.opacity), "gaussians": jnp.sum(params["alive"])}
-            return distilled, metrics | {f"demand_{kind}": room for kind, room in out.extras["demand"].items()}
+            return distilled, metrics | out.demand
 
         frozen = self.guidance.frozen(prior, prompt)
         after = lambda params, step, key: self.growth.after(params, step, key, self.steps)  # noqa: E731
@@ -128,7 +128,7 @@ class Paint:
             )
             error = jnp.mean(out.opacity[..., None] * (image - jax.lax.stop_gradient(goal)) ** 2)
             metrics = {"opacity": jnp.mean(out.opacity)}
-            return error, metrics | {f"demand_{kind}": room for kind, room in out.extras["demand"].items()}
+            return error, metrics | out.demand
 
         optimizer = optax.adam(self.texture_rate.schedule(self.steps), b1=0.9, b2=0.99, eps=1e-15)
         return Task(init, loss, optimizer, self.batch_size, frozen=frozen)

@@ -95,8 +95,7 @@ class Refine:
                 for name, weight in weights.items()
                 if weight.ever
             }
-            demand = {f"demand_{kind}": room for kind, room in out.extras["demand"].items()}
-            metrics |= {"opacity": jnp.mean(out.opacity)} | demand | terms
+            metrics |= {"opacity": jnp.mean(out.opacity)} | out.demand | terms
             return distilled + sum(terms.values()), metrics
 
         return Task(init, loss, self._optimizer(), self.batch_size, frozen=frozen)

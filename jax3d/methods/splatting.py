@@ -53,7 +53,7 @@ class Splatting:
             color = jnp.mean(jnp.abs(image - goal))
             dissimilar = 1 - jnp.mean(metrics.ssim(image, goal)) if self.similarity else 0.0
             figures = {"psnr": jnp.mean(metrics.psnr(image, goal)), "gaussians": jnp.sum(params["alive"])}
-            figures |= {f"demand_{kind}": room for kind, room in out.extras["demand"].items()}
+            figures |= out.demand
             return (1 - self.similarity) * color + self.similarity * dissimilar, figures
 
         frozen = {"rgba": jnp.asarray(rgba), "camera": camera}

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jax3d.math import linalg
 from jax3d.math.camera import Camera, project
+from jax3d.render.texture import bilinear
 
 HIDDEN = 0.03
 """World units between a point and the surface before it, from which on it is hidden."""
@@ -41,20 +42,11 @@ def from_views(views: Views) -> Callable[[Float[Array, "n 3"], Float[Array, "n 3
             hidden = distance > view.depth[place[:, 1], place[:, 0]] + HIDDEN
             weight = (facing * jnp.where(hidden, UNSEEN, 1.0) + UNSEEN**2)[:, None]
             sums, weights = total
-            return (sums + weight * _sampled(view.image, image * size - 0.5), weights + weight), None
+            seen = bilinear(view.image, jnp.stack([image[:, 0], 1 - image[:, 1]], axis=-1))  # v upwards
+            return (sums + weight * seen, weights + weight), None
 
         none = jnp.zeros_like(points), jnp.zeros_like(points[:, :1])
         sums, weights = jax.lax.scan(add, none, views)[0]
         return sums / weights
 
     return colors
-
-
-def _sampled(image: Float[Array, "h w 3"], place: Float[Array, "n 2"]) -> Float[Array, "n 3"]:
-    """Bilinear, x and y in pixels from the middle of the first one."""
-    size = jnp.array(image.shape[1::-1])
-    place = jnp.clip(place, 0, size - 1)
-    low = jnp.minimum(place.astype(jnp.int32), size - 2)
-    (x, y), (u, v) = low.T, (place - low).T[..., None]
-    top = (1 - u) * image[y, x] + u * image[y, x + 1]
-    return (1 - v) * top + v * ((1 - u) * image[y + 1, x] + u * image[y + 1, x + 1])

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array
 from scipy.spatial import cKDTree
 
-from jax3d.math.camera import Camera
+from jax3d.math.camera import Camera, each
 from jax3d.math.encoding import Y_00
 from jax3d.render.splat import draw
 from jax3d.scene.gaussian_surface import surface
@@ -120,10 +120,7 @@ class Gaussians:
         def look(camera: Camera) -> Render:
             return draw(splats, camera, height=height, width=width, pairs=self.pairs, shift=still)
 
-        if camera.focal.ndim == 1:
-            out = look(camera)
-        else:
-            out = jax.lax.map(look, camera)
+        out = each(look, camera)
         return out.replace(extras={"demand": {"pairs": jnp.max(out.extras["demand"])}})
 
     def describe(self, params: Params) -> str:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import trimesh
 
-from jax3d.math.camera import Camera
+from jax3d.math.camera import Camera, each
 from jax3d.render.antialias import antialias, edges
 from jax3d.render.raster import interpolate, rasterise
 from jax3d.render.texture import pyramid, textured
@@ -66,7 +66,7 @@ class Painted:
             demand = {"spans": seen.demand[0], "fragments": seen.demand[1], "crossings": crossings}
             return Render(layers[..., :3], layers[..., 3], layers[..., 4], layers[..., 5:], demand)
 
-        out = look(camera) if camera.focal.ndim == 1 else jax.lax.map(look, camera)
+        out = each(look, camera)
         return out.replace(extras={"demand": jax.tree.map(jnp.max, out.extras)})
 
     def describe(self, params: Params) -> str:
