@@ -1,7 +1,7 @@
 """Make a 3D asset: python sample.py [CONFIG] --prompt "a red chair" [options] [field overrides].
 
     python sample.py pointcloud --prompt "a red chair" --count 16    draws from a 3D-native model
-    python sample.py point_e --image chair.png                       makes points and a mesh with Point-E
+    python sample.py point_e --image chair.png                       makes points and a mesh with Point-E, shap_e a mesh
     python sample.py nerf --from DIR                                 renders what train.py nerf has made
 
 CONFIG is a name under configs/ (dreamfusion by default) or a path to such a file; --help lists its fields. The folder
@@ -29,6 +29,8 @@ from jax3d.native import Half, NativeModel, describe, write_shapes
 from jax3d.point_e import PointE, write_point_e
 from jax3d.point_e import describe as describe_point_e
 from jax3d.reconstruction import Capture, fly
+from jax3d.shap_e import ShapE, write_shap_e
+from jax3d.shap_e import describe as describe_shap_e
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Options:
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Make nothing: render the radiance field that train.py nerf left in this folder."""
     count: int = 1
-    """Shapes to draw from a 3D-native model or from Point-E."""
+    """Shapes to draw from a 3D-native model, Point-E or Shap-E."""
     between: bool = False
     """Draw the first and the last of --count shapes, and the others between them."""
     until: str | None = None
@@ -69,15 +71,15 @@ class Options:
 
 def suits(config: Any) -> bool:
     """Whether this program has something to do with a config."""
-    return isinstance(config, Method | NativeModel | PointE | Capture)
+    return isinstance(config, Method | NativeModel | PointE | ShapE | Capture)
 
 
 def main(argv: list[str]) -> None:
     """Generate, and leave everything in one folder."""
     options, config, name = cli.parse(Options, "dreamfusion", argv, suits, "train.py")
-    native, point_e = isinstance(config, NativeModel), isinstance(config, PointE)
+    native, openai = isinstance(config, NativeModel), isinstance(config, PointE | ShapE)
     if options.source is not None:
-        if native or point_e:
+        if native or openai:
             raise ValueError(
                 f"--from renders radiance fields; draw from the model in a folder with {name} --model FOLDER."
             )
@@ -87,11 +89,10 @@ def main(argv: list[str]) -> None:
         return
     if isinstance(config, Capture):
         raise ValueError(f"{name} is trained on pictures: python train.py {name}; then give its folder with --from.")
-    if not point_e and (options.image is not None or options.prompt is not None or not native):
+    if not openai and (options.image is not None or options.prompt is not None or not native):
         check_input(options.prompt, options.image)
     if options.dry_run:
-        described = describe_point_e(config) if point_e else describe(config) if native else None
-        print(described or estimate(options.prompt, method=config))
+        print(described(config, options))
         return
     called = options.prompt or (options.image.stem if options.image else name)
     out = options.out or Path("outputs") / f"{slug(called)}-{options.seed}"
@@ -99,14 +100,24 @@ def main(argv: list[str]) -> None:
     if native:
         wanted = {field: getattr(options, field) for field in ("count", "seed", "between", "until", "complete", "half")}
         write_shapes(config, options.prompt, out, **wanted)
-    if point_e:
+    if openai:
         wanted = {field: getattr(options, field) for field in ("count", "seed", "export")}
-        write_point_e(config, options.prompt, options.image, out, **wanted)
+        write = write_point_e if isinstance(config, PointE) else write_shap_e
+        write(config, options.prompt, options.image, out, **wanted)
     with replacing(out / "run.json") as path:
         path.write_text(json.dumps(record | {"seed": options.seed}, indent=2) + "\n")
-    if not native and not point_e:
+    if not native and not openai:
         optimise(options, config, out)
     print(f"wrote {out}: {', '.join(sorted(path.name for path in out.iterdir()))}", file=sys.stderr)
+
+
+def described(config: Any, options: Options) -> str:
+    """What a run would do, without doing it."""
+    if isinstance(config, PointE):
+        return describe_point_e(config)
+    if isinstance(config, ShapE):
+        return describe_shap_e(config, options.image is not None)
+    return describe(config) if isinstance(config, NativeModel) else estimate(options.prompt, method=config)
 
 
 def optimise(options: Options, config: Method, out: Path) -> None:

@@ -10,7 +10,7 @@ runs.
 """
 
 from jax3d.point_e import PointE
-from jax3d.prior.point_e import Run
+from jax3d.prior.openai_denoiser import Run
 
 config = PointE(
     model="tiny-point-e",

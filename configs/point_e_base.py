@@ -9,7 +9,7 @@ has half of the points, so that there may be twice as many; a second round with 
         --method.batch-size 8 --method.learning-rate 1e-3 --train.steps 1000
 """
 
-from jax3d.methods.point_e import Denoising
+from jax3d.methods.denoising import Denoising
 from jax3d.nn.point_e_config import PointEConfig
 from jax3d.point_e_training import PointEPart
 from jax3d.train.loop import TrainConfig

@@ -9,7 +9,7 @@ network further: python train.py point_e_base --warm FOLDER/base_40m_textvec.pt 
 """
 
 from jax3d.point_e import PointE
-from jax3d.prior.point_e import Run
+from jax3d.prior.openai_denoiser import Run
 
 config = PointE(
     model="point-e",

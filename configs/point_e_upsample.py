@@ -6,7 +6,7 @@ Writes runs/point_e/upsample; one CPU core (AMD EPYC, 2.6 GHz): 1.2 s a step. It
 examples, as captions bring none, and makes 384 of the points of an example.
 """
 
-from jax3d.methods.point_e import Denoising
+from jax3d.methods.denoising import Denoising
 from jax3d.nn.point_e_config import CHANNEL_BIASES, CHANNEL_SCALES, PointEConfig
 from jax3d.point_e_training import PointEPart
 from jax3d.train.loop import TrainConfig

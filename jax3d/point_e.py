@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jax3d.asked import asked
 from jax3d.asset import each
-from jax3d.io.image import contact_sheet, read_image, write_image, write_video
+from jax3d.io.image import contact_sheet, write_image, write_video
 from jax3d.io.mesh import save_mesh
 from jax3d.io.points import save_points
 from jax3d.io.weights import write_json
@@ -21,7 +22,7 @@ from jax3d.math.orbit import turntable
 from jax3d.math.random import split_each
 from jax3d.preview import picture, preview
 from jax3d.prior import point_e
-from jax3d.prior.point_e import Run
+from jax3d.prior.openai_denoiser import Run
 from jax3d.prior.point_e_folder import load
 from jax3d.scene.point_e import mesh_of, points_of, surface
 from jax3d.types import Mesh, Points
@@ -91,9 +92,9 @@ def write_point_e(
 
     export: mesh, or point_cloud to leave the mesh out.
     """
-    _check(config, prompt, image, count, export)
+    exports, nodes = ("mesh", "point_cloud"), config.resolution
+    seen = asked("Point-E", exports, prompt, image, count=count, export=export, nodes=nodes)
     clock = [time.time()]
-    seen = None if image is None else opaque(read_image(image))
     model = load(config.model, config.base, config.clip)
     if export == "mesh" and model.sdf is None:
         raise ValueError(f"{config.model} holds no network of distances (sdf); add it, or give --export point_cloud.")
@@ -127,21 +128,3 @@ def describe(config: PointE) -> str:
     sizes |= {"sdf": model.sdf and model.sdf[1]}
     lines = [f"{part}: {sum(leaf.size for leaf in jax.tree.leaves(params)):,}" for part, params in sizes.items()]
     return "\n".join([str(config), "parameters of", *lines])
-
-
-def opaque(image: np.ndarray) -> np.ndarray:
-    """A picture [h, w, 3 or 4] over white."""
-    return image[..., :3] * image[..., 3:] + 1 - image[..., 3:] if image.shape[-1] == 4 else image
-
-
-def _check(config: PointE, prompt: str | None, image: Path | None, count: int, export: str) -> None:
-    if count < 1:
-        raise ValueError(f"--count must be 1 or more, is {count}; ask for some.")
-    if export not in ("mesh", "point_cloud"):
-        raise ValueError(f"Point-E makes a mesh or a point_cloud, not '{export}'; choose one of them.")
-    if config.resolution < 2:
-        raise ValueError(f"--resolution must be 2 or more, is {config.resolution}; 128 is the published one.")
-    if prompt is not None and image is not None:
-        raise ValueError("Point-E is told a prompt or a picture; give one of --prompt and --image.")
-    if prompt is not None and not prompt.strip():
-        raise ValueError("the prompt is empty; say what to make, for example --prompt 'a red chair'.")

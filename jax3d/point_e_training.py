@@ -3,40 +3,32 @@
 python train.py point_e_base && python train.py point_e_upsample && python train.py point_e_sdf
 
 A base network is told CLIP's vectors of captions and of pictures, which share a space; an upsampler, and a base network
-with grid_features, CLIP's grids of pictures. Those are drawn from the points themselves, from sides that differ from
-shape to shape, once, and kept on disk.
+with grid_features, CLIP's grids of pictures (told.py).
 """
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from jax3d.data.batches import shuffled
 from jax3d.data.captioned import Shapes
-from jax3d.data.meshes.store import kept
-from jax3d.io.image import as_bytes, write_image
+from jax3d.io.image import write_image
 from jax3d.io.weights import write_json
-from jax3d.math.camera import orbit
-from jax3d.methods.point_e import Denoising
+from jax3d.methods.denoising import Denoising
 from jax3d.methods.point_e_sdf import Distances
-from jax3d.preview import picture, preview
+from jax3d.preview import preview
 from jax3d.prior import clip, openai
-from jax3d.prior.clip import CLIPScore
-from jax3d.prior.point_e import Network, Run
-from jax3d.prior.point_e_folder import ABOUT, DIFFUSION, check_reader, diffusion_dict
+from jax3d.prior.openai_denoiser import Network, Run
+from jax3d.prior.openai_folder import ABOUT, DIFFUSION, check_reader, diffusion_dict
 from jax3d.scene.point_e import points_of, to_published
+from jax3d.told import Data, pictures, vectors
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
 from jax3d.types import Params, Points, Task
-
-CACHE = Path(".cache/pictures")
-Data = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,38 +111,6 @@ class PointEPart:
                 f"{self.part} needs {count} points of a shape, got {stored}; keep more with --shapes.points {count}."
             )
         return shuffled(arrays, self.method.batch_size, seed=self.shapes.seed)
-
-
-def vectors(reader: CLIPScore, data: Data, seen: np.ndarray) -> np.ndarray:
-    """CLIP's unit vectors of both captions and of the pictures of each shape, float16 [n, 2 + views, d]."""
-
-    def features(read, rows, chunk: int = 256) -> np.ndarray:
-        parts = [np.asarray(read(reader.params, rows[k : k + chunk])) for k in range(0, len(rows), chunk)]
-        return np.concatenate(parts).astype(np.float16)
-
-    words = [features(reader.text_features, list(map(str, data[name]))) for name in ("caption", "brief")]
-    looks = features(lambda params, rows: reader.image_features(params, jnp.asarray(rows) / 255), np.concatenate(seen))
-    return np.concatenate([np.stack(words, 1), looks.reshape(*seen.shape[:2], -1)], 1)
-
-
-def pictures(data: Data, views: int, size: int) -> np.ndarray:
-    """Pictures of the points over white, bytes [n, views, size, size, 3]; kept under a digest of what they show."""
-
-    def make() -> Data:
-        random = np.random.default_rng(0)
-        angles = random.uniform([0, -10], [360, 45], (len(data["points"]), views, 2))
-        seen = np.empty((*angles.shape[:2], size, size, 3), np.uint8)
-        for k, directions in enumerate(tqdm(angles, "pictures", unit="object")):
-            shape = Points(data["points"][k], data["colors"][k], data["normals"][k])
-            for j, (azimuth, elevation) in enumerate(np.deg2rad(directions)):
-                camera = orbit(azimuth, elevation, 3.0, np.deg2rad(40.0))
-                seen[k, j] = as_bytes(picture(shape, camera, size))
-        return {"pictures": seen}
-
-    digest = hashlib.sha256(repr((1, data["points"].shape, views, size)).encode())
-    for name in ("points", "colors", "normals"):
-        digest.update(np.ascontiguousarray(data[name][:, :64]).tobytes())
-    return kept(CACHE / f"points-{digest.hexdigest()[:24]}.npz", make)["pictures"]
 
 
 def _x0(method: Denoising, data: Data) -> np.ndarray:

@@ -19,7 +19,7 @@ from jax3d.nn.point_e_config import CHANNEL_BIASES, CHANNEL_SCALES, PointEConfig
 from jax3d.point_e import PointE, draw, write_point_e
 from jax3d.prior import openai
 from jax3d.prior import point_e_folder as prior
-from jax3d.prior.point_e import Run
+from jax3d.prior.openai_denoiser import Run
 from jax3d.scene.point_e import mesh_of, points_of, to_published
 from jax3d.types import Mesh
 

@@ -11,13 +11,13 @@ from jax3d import point_e_training
 from jax3d.data.captioned import Shapes
 from jax3d.io.points import load_points
 from jax3d.io.weights import read_json
-from jax3d.methods.point_e import Denoising
+from jax3d.methods.denoising import Denoising
 from jax3d.methods.point_e_sdf import Distances
 from jax3d.nn.point_e_config import CHANNEL_BIASES, CHANNEL_SCALES, PointEConfig, PointSDFConfig
 from jax3d.point_e import PointE, write_point_e
 from jax3d.point_e_training import PointEPart, pictures, vectors
 from jax3d.prior import clip, openai
-from jax3d.prior.point_e import Run
+from jax3d.prior.openai_denoiser import Run
 from jax3d.train.loop import TrainConfig, train
 
 SCALES = {"channel_scales": CHANNEL_SCALES, "channel_biases": CHANNEL_BIASES}

@@ -23,3 +23,8 @@ def to_blender(vectors: Vectors) -> Vectors:
 def from_blender(vectors: Vectors) -> Vectors:
     """Positions or directions in the axes of Blender in ours."""
     return vectors[..., SWAPPED] * np.array([-1, 1, 1], vectors.dtype)
+
+
+def grid_to_blender(values: Float[np.ndarray, "n r r r"]) -> Float[np.ndarray, "n r r r"]:
+    """Values at the nodes of a cube about the origin, by our axes, as values by those of Blender."""
+    return np.swapaxes(values, 1, 2)[:, :, ::-1]

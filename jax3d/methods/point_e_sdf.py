@@ -3,9 +3,7 @@
     c = points of a surface + 0.005 N(0, I)                         the cloud, in published units
     loss = mean w |f(q; c) - y(q)|,   w = 1 where f > y, else 4     y > 0 inside
 
-An unsure f is rather too large than too small, so thin parts stay. Half of the places q are nodes of the data's grid,
-whose distances are known, each the nearest to the surface of three drawn; half lie beside points of the surface, along
-their normals: there y is minus the way from the point as long as that is shorter than the surface's parts are thick.
+An unsure f is rather too large than too small, so thin parts stay. The places q are those of `math/known`.
 """
 
 import dataclasses
@@ -17,13 +15,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jax3d.math.known import known_distances
 from jax3d.math.muon import muon
 from jax3d.nn.point_e import PointSDF
 from jax3d.nn.point_e_config import PointSDFConfig
 from jax3d.scene.point_e import SCALE, to_published
 from jax3d.types import Key, Params, Task
-
-OF = 3  # nodes, of which the nearest to the surface is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +66,9 @@ class Distances:
         self, points: Float[Array, "m 3"], normals: Float[Array, "m 3"], sdf: Float[Array, "r r r"], key: Key
     ) -> tuple[Float[Array, "n 3"], Float[Array, "q 3"], Float[Array, " q"]]:
         """A cloud, places and their distances, positive inside, in published units and axes."""
-        k_cloud, k_noise, k_node, k_near, k_way = jax.random.split(key, 5)
+        k_cloud, k_noise, k_places = jax.random.split(key, 3)
         points, normals = points.astype(jnp.float32), normals.astype(jnp.float32)
         cloud = to_published(jax.random.choice(k_cloud, points, (self.network.n_ctx,), replace=False))
         cloud = cloud + self.noise * jax.random.normal(k_noise, cloud.shape)
-        half = self.places // 2
-        node = jax.random.randint(k_node, (OF, half, 3), 0, sdf.shape[0])
-        nearest = jnp.argmin(jnp.abs(sdf[tuple(jnp.moveaxis(node, -1, 0))]), axis=0)
-        node = jnp.take_along_axis(node, nearest[None, :, None], axis=0)[0]
-        rows = jax.random.randint(k_near, (self.places - half,), 0, len(points))
-        way = jax.random.uniform(k_way, rows.shape, minval=-self.reach, maxval=self.reach)
-        near = points[rows] + way[:, None] * normals[rows]
-        places = jnp.concatenate([2 * node / (sdf.shape[0] - 1) - 1, near])
-        truth = -jnp.concatenate([sdf[tuple(node.T)].astype(jnp.float32), way]) / SCALE
-        return cloud, to_published(places), truth
+        places, truth = known_distances(points, normals, sdf, k_places, count=self.places, reach=self.reach)
+        return cloud, to_published(places), -truth / SCALE

@@ -22,7 +22,7 @@ from jax3d.io.weights import find_weights, read_json, read_weights, write_json, 
 from jax3d.nn import point_e_config as point_e
 from jax3d.nn import shap_e_config as shap_e
 from jax3d.nn.names import from_published, published_names
-from jax3d.nn.point_e import PointSDF, PointTransformer, nothing
+from jax3d.nn.point_e import PointSDF, PointTransformer, Told, nothing
 from jax3d.nn.point_e_config import PointEConfig, PointSDFConfig
 from jax3d.nn.shap_e import Decoder, LatentTransformer
 from jax3d.nn.shap_e_config import DecoderConfig, LatentConfig, TransmitterConfig
@@ -116,6 +116,11 @@ def module(config: Config) -> nn.Module:
     return (kinds | {TransmitterConfig: Encoder}).get(type(config), PointTransformer)(config)
 
 
+def inner(config: PointEConfig | LatentConfig) -> PointEConfig:
+    """The transformer of a denoiser's config."""
+    return config.inner if isinstance(config, LatentConfig) else config
+
+
 def encoder_of(params: Params) -> Params:
     """The encoder's parameters of a transmitter's."""
     return {name: part for name, part in params["encoder"].items() if name != "params_proj"}
@@ -138,6 +143,10 @@ def shapes(config: Config) -> Params:
         views = jnp.zeros((*pixel, 3)), jnp.zeros((1, 1, 3)), jnp.zeros((*pixel, 3)), jnp.zeros(pixel, bool)
         encoder = form(module(config), jnp.zeros((1, config.data_ctx, 6)), *views)
         return {"encoder": encoder | {"params_proj": decoder["params_proj"]}, "renderer": decoder["renderer"]}
-    inner = config.inner if isinstance(config, LatentConfig) else config
-    x = jnp.zeros((1, inner.n_ctx if inner.use_pos_emb else 1, inner.input_channels))
-    return form(module(config), x, jnp.zeros(1), nothing(inner, 1, 1))
+    return form(module(config), *example(config))
+
+
+def example(config: PointEConfig | LatentConfig) -> tuple[jax.Array, jax.Array, Told]:
+    """What a denoiser's network is initialised with."""
+    c = inner(config)
+    return jnp.zeros((1, c.n_ctx if c.use_pos_emb else 1, c.input_channels)), jnp.zeros(1), nothing(c, 1, 1)

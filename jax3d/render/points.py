@@ -1,7 +1,8 @@
 """Pictures of oriented or plain points: each point a disc that faces the camera, the nearest disc of a pixel wins.
 
-A disc of radius r at depth z covers the pixels within f r / z of its projection, f the focal length in pixels. Drawn
-at twice the size and averaged, so that outlines are soft. Not differentiable: a preview, and what judges look at.
+A disc of radius r at depth z covers the pixels within f r / z of its projection, f the focal length in pixels, and the
+one where that is. Drawn at twice the size and averaged, so that outlines are soft. Not differentiable: a preview, and
+what judges look at.
 """
 
 from functools import partial
@@ -44,7 +45,8 @@ def draw_points(
     corner = jnp.floor(where).astype(jnp.int32)
     x, y = corner[:, :1] + column, corner[:, 1:] + row  # [n, k]
     away = (x + 0.5 - where[:, :1]) ** 2 + (y + 0.5 - where[:, 1:]) ** 2
-    covered = seen[:, None] & (away <= pixels[:, None] ** 2) & (x >= 0) & (x < side) & (y >= 0) & (y < side)
+    covered = (away <= pixels[:, None] ** 2) | ((column == 0) & (row == 0))
+    covered &= seen[:, None] & (x >= 0) & (x < side) & (y >= 0) & (y < side)
     index = jnp.where(covered, y * side + x, side * side)
     z = jnp.broadcast_to(depth[:, None], index.shape)
     nearest = jnp.full(side * side + 1, jnp.inf).at[index].min(z)

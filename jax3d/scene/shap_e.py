@@ -6,10 +6,7 @@ it, and the published code stretches the grid with its border over the box, so t
     2 i / (n + 1) - 1
 
 although the field was read at 2 (i - 1) / (n - 1) - 1: surfaces are smaller than they should be, by up to 1.6 % with
-128 nodes. `published=False` puts them where they were read. Colours are the field's at the vertices, sRGB; light adds
-up on their linear values:
-
-    linear * (0.3 + 0.7 |normal . light|)
+128 nodes. `published=False` puts them where they were read. Colours are the field's at the vertices, sRGB.
 """
 
 from collections.abc import Callable
@@ -23,14 +20,13 @@ from jax3d.math import linalg
 from jax3d.math.camera import Camera
 from jax3d.math.marching_cubes import march
 from jax3d.nn.shap_e import Readings
+from jax3d.render.basic_light import AMBIENT, DIFFUSE, LIGHT, to_display, to_linear
 from jax3d.render.raster import interpolate, rasterise
 from jax3d.render.two_levels import Draws, Levels, see
 from jax3d.types import Mesh
 
 Read = Callable[[Array, Array | None], Readings]
 """(places [m, 3], directions [m, 3] or None) -> what a field says of them."""
-
-LIGHT, AMBIENT, DIFFUSE = (0.09387503, -0.63953443, -0.7630093), 0.3, 0.7
 
 
 def look(
@@ -89,14 +85,3 @@ def lit(mesh: Mesh, camera: Camera, size: int) -> tuple[Float[Array, "h w 3"], F
     linear = interpolate(to_linear(colors), faces, seen) * light[jnp.maximum(seen.face, 0)][..., None]
     hit = seen.face >= 0
     return jnp.where(hit[..., None], to_display(linear), 0.0), hit.astype(jnp.float32)
-
-
-def to_linear(display: Float[Array, "..."]) -> Float[Array, "..."]:
-    """sRGB values to linear light."""
-    return jnp.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
-
-
-def to_display(linear: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Linear light to sRGB values."""
-    safe = jnp.maximum(linear, 0.0031308)
-    return jnp.where(linear <= 0.0031308, 12.92 * linear, 1.055 * safe ** (1 / 2.4) - 0.055)

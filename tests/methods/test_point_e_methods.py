@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from jax3d.data.batches import shuffled
-from jax3d.methods.point_e import Denoising
+from jax3d.methods.denoising import Denoising
 from jax3d.methods.point_e_sdf import Distances
 from jax3d.nn.point_e import Told
 from jax3d.nn.point_e_config import CHANNEL_BIASES, CHANNEL_SCALES, PointEConfig, PointSDFConfig
-from jax3d.prior.point_e import Network, Run
+from jax3d.prior.openai_denoiser import Network, Run
 from jax3d.scene.point_e import to_published
 from jax3d.train.loop import TrainConfig, train
 

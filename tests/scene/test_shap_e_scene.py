@@ -15,6 +15,7 @@ from jax3d.nn.names import from_published, published_names
 from jax3d.nn.shap_e import Decoder, Readings
 from jax3d.nn.shap_e_config import DecoderConfig, TransmitterConfig
 from jax3d.prior import openai
+from jax3d.render.basic_light import LIGHT, to_display, to_linear
 from jax3d.render.two_levels import Draws, draw
 from jax3d.scene import shap_e
 from jax3d.types import Mesh
@@ -96,7 +97,7 @@ def cast(mesh, camera, size, *, parallelograms):
     first, *others = np.moveaxis(mesh.vertices[mesh.faces].astype(np.float64), 1, 0)
     u, v = (other - first for other in others)
     normal = np.cross(u, v)
-    light = 0.3 + 0.7 * np.abs(normal @ np.array(shap_e.LIGHT)) / np.maximum(np.linalg.norm(normal, axis=-1), 1e-12)
+    light = 0.3 + 0.7 * np.abs(normal @ np.array(LIGHT)) / np.maximum(np.linalg.norm(normal, axis=-1), 1e-12)
     with np.errstate(divide="ignore", invalid="ignore"):
         from_first = o[:, None] - first
         across = np.cross(d[:, None], v)
@@ -109,9 +110,9 @@ def cast(mesh, camera, size, *, parallelograms):
     inside &= parallelograms | (b1 + b2 <= 1)
     row, face = np.arange(len(o)), np.argmin(np.where(inside, t, np.inf), -1)
     hit, b1, b2 = inside.any(-1), b1[row, face], b2[row, face]
-    colors = np.asarray(shap_e.to_linear(jnp.asarray(mesh.colors)))[mesh.faces[face]]
+    colors = np.asarray(to_linear(jnp.asarray(mesh.colors)))[mesh.faces[face]]
     linear = np.einsum("nk,nkc->nc", np.stack([1 - b1 - b2, b1, b2], -1), colors) * light[face][:, None]
-    display = np.where(hit[:, None], np.asarray(shap_e.to_display(jnp.asarray(linear))), 0.0)
+    display = np.where(hit[:, None], np.asarray(to_display(jnp.asarray(linear))), 0.0)
     shape = sight.origins.shape[:-1]
     return display.reshape(*shape, 3), hit.reshape(shape)
 
@@ -119,7 +120,7 @@ def cast(mesh, camera, size, *, parallelograms):
 def stored_views(folder):
     """The stored mesh, and its stored pictures."""
     z = np.load(folder / "stf_views.npz")
-    colors = np.asarray(shap_e.to_display(jnp.asarray(z["out_vrgb_linear"])))
+    colors = np.asarray(to_display(jnp.asarray(z["out_vrgb_linear"])))
     mesh = Mesh(z["out_verts"], z["out_faces"].astype(np.int32), colors)
     return z, mesh, z["out_channels"][0] / 255, 1 - z["out_transmittance"][0, ..., 0]
 
@@ -131,7 +132,7 @@ def test_an_object_has_the_published_surface_and_colours(folder):
     np.testing.assert_allclose(got.vertices, mesh.vertices, atol=1e-4)
     turned = lambda f: np.unique([np.roll(t, -np.argmin(t)) for t in f], axis=0)  # noqa: E731
     np.testing.assert_array_equal(turned(got.faces), turned(mesh.faces))
-    assert error(shap_e.to_linear(read(jnp.asarray(mesh.vertices), None).color), z["out_vrgb_linear"]) < 1e-4
+    assert error(to_linear(read(jnp.asarray(mesh.vertices), None).color), z["out_vrgb_linear"]) < 1e-4
 
 
 def test_views_are_lit_as_published(folder):

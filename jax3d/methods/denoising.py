@@ -1,13 +1,13 @@
-"""Training Point-E's denoisers of clouds (arXiv:2212.08751, sec. 4), with their learned variance (arXiv:2102.09672).
+"""Training the denoisers of Point-E and Shap-E (arXiv:2212.08751, sec. 4; arXiv:2305.02463, sec. 4.3).
 
     t uniform among the whole times,  sigma = sigma_t,  n ~ N(0, I)
     (D, u) = what the network makes of x0 + sigma n, told c
-    loss = |prediction - its truth|^2 + b bound(u)          the hybrid of eq. 16 there, in bits a number; b = 0 leaves
-                                                            the variance as it was
+    loss = |prediction - its truth|^2 + b bound(u)          the hybrid of arXiv:2102.09672, eq. 16, in bits a number;
+                                                            b = 0 leaves the learned variance as it was
 
-x0 are points drawn anew for every example; an upsampler is told others of the same object, in published units. What is
-told is dropped for a share of the examples, so that guidance has a network that is told nothing; an upsampler's
-picture is dropped for more of them, as text comes without one.
+x0 are the latents of an object, or points of it drawn anew for every example; an upsampler is told others of the same
+object, in published units. What is told is dropped for a share of the examples, so that guidance has a network that is
+told nothing; an upsampler's picture is dropped for more of them, as text comes without one.
 """
 
 import dataclasses
@@ -26,8 +26,10 @@ from jax3d.diffusion.openai import Diffusion
 from jax3d.diffusion.variance import below, variational_bound, with_variance
 from jax3d.math.muon import muon
 from jax3d.math.random import split_each, uniform_each
-from jax3d.nn.point_e import PointTransformer, Told, nothing
+from jax3d.nn.point_e import Told
 from jax3d.nn.point_e_config import PointEConfig
+from jax3d.nn.shap_e_config import LatentConfig
+from jax3d.prior import openai
 from jax3d.types import Key, Params, Task
 
 WEIGHTS = {"epsilon": eps_weight, "v": v_weight, "x_start": x0_weight}
@@ -37,14 +39,14 @@ Grid = Callable[[Params, Array], Array]
 
 @dataclasses.dataclass(frozen=True)
 class Denoising:
-    """Trains a base network or an upsampler."""
+    """Trains a base network, an upsampler, or a network of latents."""
 
-    network: PointEConfig
+    network: PointEConfig | LatentConfig
     mean_type: Literal["epsilon", "v", "x_start"] = "epsilon"
     """What the network predicts; the published ones predict epsilon. A small one cannot give the noise of the highest
     levels as exactly as x0 needs it, and does better with v."""
-    schedule: Literal["cosine", "linear"] = "cosine"
-    """Published: cosine for the base network, linear for the upsampler."""
+    schedule: Literal["cosine", "linear", "exp"] = "cosine"
+    """Published: cosine for the base network, linear for the upsampler, exp for latents."""
     bound: float = 1.0
     """b above."""
     dropout: float = 0.1
@@ -62,7 +64,12 @@ class Denoising:
     def published(self) -> dict[str, Any]:
         """The published dict of this diffusion."""
         names = {"mean_type": self.mean_type, "schedule": self.schedule, "timesteps": 1024}
-        return {**diffusions.CHANNELS, **names}
+        return {**(diffusions.CHANNELS if isinstance(self.network, PointEConfig) else {}), **names}
+
+    @property
+    def inner(self) -> PointEConfig:
+        """The transformer's config."""
+        return openai.inner(self.network)
 
     @property
     def diffusion(self) -> Diffusion:
@@ -71,8 +78,7 @@ class Denoising:
 
     def init(self, key: Key) -> Params:
         """The network's initial weights."""
-        x = jnp.zeros((1, 1, self.network.input_channels))
-        return PointTransformer(self.network).init(key, x, jnp.zeros(1), nothing(self.network, 1, 1))["params"]
+        return openai.module(self.network).init(key, *openai.example(self.network))["params"]
 
     def task(
         self,
@@ -82,16 +88,16 @@ class Denoising:
         grid: Grid | None = None,
         frozen: Params = (),
     ) -> Task:
-        """A task of so many steps. Batches hold `kept` [b, m, 6], points as x0, and what the network is told of:
-        `vectors` [b, w, d], one of which is told at a time, or `pictures` [b, w, h, w, 3] of bytes, whose grid CLIP
-        gives with its parameters `frozen`. It begins with the weights `start`, or with random ones.
+        """A task of so many steps. Batches hold `kept`, points as x0 [b, m, 6] or latents [b, n, d], and what the
+        network is told of: `vectors` [b, w, d], one of which is told at a time, or `pictures` [b, w, h, w, 3] of bytes,
+        whose grid CLIP gives with its parameters `frozen`. It begins with the weights `start`, or with random ones.
         """
         diffusion = self.diffusion
 
         def loss(params: Params, frozen: Params, batch: Mapping[str, Array], keys: Array, step: Array):
             k_draw, k_told, k_time, k_noise = split_each(keys, 4)
             points = jax.vmap(self._draw)(batch["kept"], k_draw)
-            cloud, x0 = jnp.split(points, [self.network.cond_ctx], 1)
+            cloud, x0 = jnp.split(points, [self.inner.cond_ctx], 1)
             told = self._told(diffusion.leave(cloud), batch, k_told, grid, frozen)
             sigma = uniform_time(k_time, diffusion.schedule, integer=True)
             return self._loss(diffusion, params, told, x0, sigma, noise_like(k_noise, x0))
@@ -110,7 +116,7 @@ class Denoising:
         noise: Float[Array, "b n c"],
     ) -> tuple[Array, dict[str, Array]]:
         def network(z: Array, t: Array) -> Array:
-            return PointTransformer(self.network).apply({"params": params}, z, t, told)
+            return openai.module(self.network).apply({"params": params}, z, t, told)
 
         noisy = x0 + expand(sigma, x0) * noise
         foretold, u = with_variance(diffusion.border, network, diffusion.schedule)(noisy, sigma)
@@ -121,7 +127,9 @@ class Denoising:
         return error + self.bound * bits, {"error": error, "bits": bits}
 
     def _draw(self, kept: Float[Array, "m c"], key: Key) -> Float[Array, "n c"]:
-        """Other points at every draw: those that are told, and behind them those that are made."""
+        """Other points at every draw: those that are told, and behind them those that are made. Latents as they are."""
+        if isinstance(self.network, LatentConfig):
+            return kept.astype(jnp.float32)
         count = self.network.cond_ctx + (self.drawn or self.network.n_ctx)
         return jax.random.choice(key, kept, (count,), replace=False).astype(jnp.float32)
 
@@ -131,9 +139,9 @@ class Denoising:
         seen = told & (uniform_each(k_unseen) >= self.unseen)
         pick = jax.vmap(jax.random.choice)
         vector = image = None
-        if self.network.vector_features:
+        if self.inner.vector_features:
             vector = told[:, None] * pick(k_which, batch["vectors"]).astype(jnp.float32)
-        if self.network.grid_features:
+        if self.inner.grid_features:
             pictures = pick(k_which, batch["pictures"]).astype(jnp.float32) / 255
             image = seen[:, None, None] * grid(frozen, pictures)
-        return Told(vector, image, told[:, None, None] * cloud if self.network.cond_ctx else None)
+        return Told(vector, image, told[:, None, None] * cloud if self.inner.cond_ctx else None)
