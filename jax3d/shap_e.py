@@ -7,12 +7,14 @@ import dataclasses
 import functools
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jax3d.asked import asked
@@ -88,19 +90,24 @@ def mesh_of(
 ) -> Mesh | None:
     """The surface of latents in our world, coloured; None, and a line on stderr, where they have none."""
     matrices = _matrices(config, params, jnp.asarray(latents, jnp.float32))
-    read = reading(config, params, matrices)
     try:
         solid = surface(np.asarray(_distances(config, params, matrices, resolution)), published=stretched)
     except ValueError as error:
         print(error, file=sys.stderr)
         return None
-    mesh = finished(solid, lambda places, normals: read(places).color, None, None, texture)
+    mesh = finished(solid, Partial(painter(config), params, matrices), None, None, texture)
     return mesh._replace(vertices=from_blender(mesh.vertices), normals=from_blender(mesh.normals))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _matrices(config: DecoderConfig, params: Params, latents: Array) -> tuple[Array, ...]:
     return Decoder(config).apply({"params": params}, latents[None], method="matrices")
+
+
+@functools.cache
+def painter(config: DecoderConfig) -> Callable[..., Array]:
+    """(parameters, matrices, places, normals) -> colours of a surface; one function a config, compiled once."""
+    return lambda params, matrices, places, normals: reading(config, params, matrices)(places).color
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

@@ -1,11 +1,13 @@
 """From a mesh and functions of space to a textured mesh: unwrap, ask at every texel, fill what lies between charts."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
 from scipy import spatial
 
 from jax3d.math import atlas, isosurface
@@ -82,15 +84,20 @@ def smooth_normals(mesh: Mesh, neighbours: int = 4) -> Normals:
 
 
 def _in_blocks(colors: Callable, block: int = 65536) -> Colors:
-    """Compiled once for arrays of any length."""
-    colors = jax.jit(colors)
+    """Compiled once for arrays of any length, and of a Partial of arrays once for all of these."""
+    asked = functools.partial(_asked, colors if isinstance(colors, Partial) else Partial(colors))
 
     def evaluate(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         count = len(points)
         index = np.minimum(np.arange(-(-count // block) * block), count - 1).reshape(-1, block)
-        return np.concatenate([np.asarray(colors(points[rows], normals[rows])) for rows in index])[:count]
+        return np.concatenate([np.asarray(asked(points[rows], normals[rows])) for rows in index])[:count]
 
     return evaluate
+
+
+@jax.jit
+def _asked(colors: Partial, points: Array, normals: Array) -> Array:
+    return colors(points, normals)
 
 
 def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
