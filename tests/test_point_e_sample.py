@@ -20,6 +20,7 @@ from jax3d.point_e import PointE, draw, write_point_e
 from jax3d.prior import openai
 from jax3d.prior import point_e_folder as prior
 from jax3d.prior.openai_denoiser import Run
+from jax3d.prior.openai_folder import ABOUT, DIFFUSION
 from jax3d.scene.point_e import mesh_of, points_of, to_published
 from jax3d.types import Mesh
 
@@ -121,10 +122,10 @@ def test_words_count_and_told_nothing_there_is_no_guidance(text):
 def test_folders_of_our_own_bring_their_diffusion_and_their_reader(tmp_path):
     for name, config in (("base", VECTOR), ("upsample", NAMED["upsample_40m"])):
         openai.save(tmp_path / name, config, network(config, 0))
-    write_json(tmp_path / "base" / prior.DIFFUSION, {**POINT_E_UPSAMPLE, "mean_type": "v"})
+    write_json(tmp_path / "base" / DIFFUSION, {**POINT_E_UPSAMPLE, "mean_type": "v"})
     with pytest.raises(ValueError, match="could not be taken from the Hub|is told CLIP's vector of 64 features"):
         prior.load(tmp_path)
-    write_json(tmp_path / prior.ABOUT, {"clip": "tiny-clip"})
+    write_json(tmp_path / ABOUT, {"clip": "tiny-clip"})
     model = prior.load(tmp_path)
     assert model.base.diffusion.border.__name__ == "from_v" and model.upsampler.diffusion.border.__name__ == "from_eps"
     assert model.base.diffusion.schedule.sigmas[-1] != model.upsampler.diffusion.schedule.sigmas[0]
