@@ -42,7 +42,8 @@ def attention(
     if scores <= PLAIN_SCORES.get(backend, PLAIN_SCORES["gpu"]):
         return plain(q, k, v, causal, scale)
     limit = BLOCK_SCORES.get(backend, BLOCK_SCORES["gpu"])
-    rows = max(1, min(q.shape[-3], limit // k.shape[-3]))
+    blocks = -(-q.shape[-3] // max(1, limit // k.shape[-3]))
+    rows = -(-q.shape[-3] // blocks)  # as even as can be: what the last block lacks is padding that costs the same
     heads = max(1, limit // (rows * k.shape[-3]))
     return in_blocks(q, k, v, causal, scale, rows, heads)
 

@@ -8,6 +8,7 @@ key, up to the last word and the order of the axes, which are PyTorch's:
     scale, embedding          <->  weight
 """
 
+import mmap
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,18 @@ def _filled(path: tuple, leaf: Any, tensor: np.ndarray) -> jax.Array:
         raise ValueError(
             f"tensor {published_name(path)} has shape {tuple(tensor.shape)}, but the config wants {wanted}"
         )
-    return jnp.asarray(_transposed(path, tensor, FROM_PUBLISHED), leaf.dtype)
+    filled = jnp.asarray(_transposed(path, tensor, FROM_PUBLISHED), leaf.dtype).block_until_ready()
+    _forget(tensor)
+    return filled
+
+
+def _forget(tensor: Any) -> None:
+    """Gives the pages back that were read of a memory-mapped file, or the weights would be in memory twice; whoever
+    still looks at them reads them again."""
+    while hasattr(tensor, "base"):
+        tensor = tensor.base
+    if isinstance(tensor, mmap.mmap) and memoryview(tensor).readonly and hasattr(mmap, "MADV_DONTNEED"):
+        tensor.madvise(mmap.MADV_DONTNEED)
 
 
 def _transposed(path: tuple, leaf: Any, axes: Mapping[int, tuple[int, ...]]) -> Any:

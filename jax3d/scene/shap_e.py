@@ -61,6 +61,20 @@ def nodes(size: int) -> Float[np.ndarray, "n 3"]:
     return np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
 
 
+def distances(
+    read: Callable[[Float[Array, "m 3"]], Float[Array, " m"]], size: int, *, block: int = 4096
+) -> Float[Array, "n n n"]:
+    """Signed distances at the nodes of a grid of `size`, `block` of them at a time; to be compiled."""
+    line = jnp.asarray(nodes(size)[:size, 2])
+
+    def some(first: Array) -> Array:
+        index = jnp.unravel_index(first + jnp.arange(block), (size,) * 3)
+        return read(jnp.stack([line[i] for i in index], -1))
+
+    found = jax.lax.map(some, jnp.arange(0, size**3, block))
+    return found.reshape(-1)[: size**3].reshape(size, size, size)
+
+
 def surface(distance: Float[np.ndarray, "n n n"], *, published: bool = True) -> Mesh:
     """The surface of signed distances, positive inside, at the nodes; ValueError where there is none."""
     size = len(distance)

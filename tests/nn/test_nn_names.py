@@ -140,3 +140,20 @@ def test_what_is_not_supported_is_refused(cls, data, message):
 
 def test_keys_of_no_consequence_are_passed_over():
     assert UNetConfig.from_json({"_name_or_path": "x", "some_new_field": 3}) == UNetConfig()
+
+
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_a_mapped_file_is_filled_in_and_can_be_read_again(tmp_path, mode):
+    """Pages are given back after each tensor; what was changed in memory alone ("c") must stay."""
+    stored = np.arange(2**16, dtype=np.float32)
+    stored.tofile(tmp_path / "weights")
+    mapped = np.memmap(tmp_path / "weights", np.float32, mode)
+    if mode == "c":
+        stored[:9] = mapped[:9] = -1
+    flat = {"a.weight": np.asarray(mapped[: 2**15]).reshape(256, 128), "a.bias": np.asarray(mapped[2**15 :])}
+    like = {"a": {"bias": jax.ShapeDtypeStruct((2**15,), jnp.float32)}}
+    like["a"]["kernel"] = jax.ShapeDtypeStruct((128, 256), jnp.float32)
+    params = from_published(flat, like)["a"]
+    np.testing.assert_array_equal(params["kernel"].T.ravel(), stored[: 2**15])
+    np.testing.assert_array_equal(params["bias"], stored[2**15 :])
+    np.testing.assert_array_equal(mapped, stored)

@@ -217,3 +217,10 @@ def test_the_published_surface_of_a_ball_is_smaller(published, shrunk):
 def test_a_field_without_an_inside_is_refused():
     with pytest.raises(ValueError, match="the field has no inside: its signed distances reach from -0.5 to -0.5"):
         shap_e.surface(np.full((4, 4, 4), -0.5, np.float32))
+
+
+@pytest.mark.parametrize("block", [1, 50, 4096])
+def test_distances_are_those_at_the_nodes(block):
+    read = lambda places: jnp.sin(places @ jnp.array([1.0, 2.0, 3.0]))  # noqa: E731
+    got = jax.jit(lambda: shap_e.distances(read, 5, block=block))()
+    chex.assert_trees_all_close(got.ravel(), read(shap_e.nodes(5)), rtol=1e-6)
