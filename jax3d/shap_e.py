@@ -34,7 +34,7 @@ from jax3d.prior.openai_denoiser import Run
 from jax3d.prior.shap_e_folder import load
 from jax3d.render.two_levels import draw as draw_rays
 from jax3d.scene.bake import finished
-from jax3d.scene.shap_e import Read, look, surface
+from jax3d.scene.shap_e import Read, distances, look, surface
 from jax3d.types import Mesh, Params
 
 FRAMES, SIZE = 36, 192
@@ -42,7 +42,6 @@ FRAMES, SIZE = 36, 192
 FIELD_FRAMES, FIELD_SIZE, RAYS = 16, 96, 2048
 """Of a turntable of the radiance field, whose rays are so many at a time."""
 TOGETHER = 4  # shapes of a batch
-BLOCK = 32768  # places that are read at a time
 LATENTS = "latents.safetensors"
 
 
@@ -112,14 +111,9 @@ def painter(config: DecoderConfig) -> Callable[..., Array]:
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _distances(config: DecoderConfig, params: Params, matrices: tuple[Array, ...], size: int) -> Float[Array, "n n n"]:
-    """At the nodes of the grid, some lines of it at a time."""
-    read, line = reading(config, params, matrices), jnp.linspace(-1.0, 1.0, size)
-    ends = jnp.stack(jnp.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2)
-
-    def along(end: Array) -> Array:
-        return read(jnp.concatenate([jnp.broadcast_to(end, (size, 2)), line[:, None]], -1)).distance
-
-    return jax.lax.map(along, ends, batch_size=max(1, BLOCK // size)).reshape(size, size, size)
+    """At the nodes of a grid."""
+    read = reading(config, params, matrices)
+    return distances(lambda places: read(places).distance, size)
 
 
 def reading(config: DecoderConfig, params: Params, matrices: tuple[Array, ...]) -> Read:
