@@ -10,7 +10,7 @@ import pytest
 from jax3d.data.batches import shuffled
 from jax3d.methods.denoising import Denoising
 from jax3d.methods.point_e_sdf import Distances
-from jax3d.nn.point_e import Told
+from jax3d.nn.point_e import PointSDF, Told
 from jax3d.nn.point_e_config import CHANNEL_BIASES, CHANNEL_SCALES, PointEConfig, PointSDFConfig
 from jax3d.prior.openai_denoiser import Network, Run
 from jax3d.scene.point_e import to_published
@@ -114,3 +114,17 @@ def test_too_small_a_solid_costs_four_times_as_much(said):
     points, normals, sdf = (x[None] for x in ball())
     loss, metrics = method._loss(params, (), {"points": points, "normals": normals, "sdf": sdf}, keys(1), jnp.int32(0))
     assert float(loss) == pytest.approx((1.0 if said > 0 else 4.0) * float(metrics["error"]), rel=1e-5)
+
+
+def test_places_attend_at_first_to_the_points_near_them():
+    network = PointSDFConfig(64, 2, 2, 2, 2, n_ctx=8)
+    params = jax.jit(Distances(network).init)(jax.random.key(0))
+    cloud = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0.5, (1, 500, 3)), jnp.float32)
+    latents = PointSDF(network).apply({"params": params}, cloud, method="encode")
+    block, enter = params["decoder"]["resblocks.0"], params["decoder_input_proj"]
+    normed = lambda h: (h - h.mean(-1, keepdims=True)) / h.std(-1, keepdims=True)  # noqa: E731
+    asked = normed(cloud[0, :50] @ enter["kernel"] + enter["bias"]) @ block["attn.c_q"]["kernel"]
+    told = (normed(latents[0]) @ block["attn.c_kv"]["kernel"]).reshape(500, 2, 2, 32)[:, :, 0]
+    weights = jax.nn.softmax(jnp.einsum("qhd,khd->hqk", asked.reshape(50, 2, 32), told) / 32**0.5, -1)
+    apart = jnp.linalg.norm(cloud[0, :50, None] - cloud[0], axis=-1)
+    assert jnp.mean(jnp.sum(weights * apart, -1)) < 0.5 * jnp.mean(apart)
