@@ -2,8 +2,9 @@
 
     python train.py shap_e_encoder [--shapes.folder MESHES] [--warm runs/shap_e/transmitter]
 
-Writes runs/shap_e/transmitter and runs/shap_e_encoder/samples.png, the first shapes encoded. It learns to be rendered
-and to say distances at once; the published order is three runs, each begun by --warm with what the last has left:
+Writes runs/shap_e/transmitter and runs/shap_e_encoder/samples.png, the first shapes encoded; one CPU core (AMD EPYC,
+2.6 GHz): 0.7 s a step. It learns to be rendered and to say distances at once; the published order is three runs, each
+begun by --warm with what the last has left:
 
     --method.distances 0
     --method.rendering 0 --workdir runs/shap_e_distances --warm runs/shap_e/transmitter

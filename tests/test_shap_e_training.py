@@ -8,7 +8,7 @@ import pytest
 import trimesh
 
 import sample
-from jax3d import encode
+from jax3d import encode, shap_e
 from jax3d.data.captioned import Shapes
 from jax3d.io.mesh import load_mesh
 from jax3d.io.weights import read_json, read_weights
@@ -16,10 +16,11 @@ from jax3d.methods.denoising import Denoising
 from jax3d.methods.shap_e import Autoencoding
 from jax3d.nn.point_e_config import PointEConfig
 from jax3d.nn.shap_e_config import DecoderConfig, LatentConfig, TransmitterConfig
+from jax3d.prior.openai import decoder_of
 from jax3d.prior.openai_denoiser import Run
-from jax3d.prior.shap_e_folder import load
+from jax3d.prior.shap_e_folder import load, transmitter
 from jax3d.shap_e import ShapE, write_shap_e
-from jax3d.shap_e_training import ShapEPart
+from jax3d.shap_e_training import ShapEPart, latents, shown
 from jax3d.train.loop import TrainConfig, train
 
 DECODER = DecoderConfig(d_latent=4, d_hidden=8, n_coarse_samples=4, n_fine_samples=4, grid_size=8)
@@ -58,8 +59,6 @@ def parts(tmp_path_factory):
 @pytest.fixture
 def solid(monkeypatch):
     """Fields that have been trained for two steps have no inside: here all of them have one."""
-    from jax3d import shap_e
-
     ball = 0.5 - np.linalg.norm(np.stack(np.meshgrid(*[np.linspace(-1, 1, 8)] * 3)), axis=0).astype(np.float32)
     monkeypatch.setattr(shap_e, "_distances", lambda *args: ball)
 
@@ -139,3 +138,15 @@ def test_the_command_checks_what_it_is_asked(parts, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             sample.main(["shap_e", "--model", model, "--out", str(tmp_path), *argv])
+
+
+def test_the_bundled_encoder_gives_latents_that_stand_for_the_shape(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, params = transmitter("tiny-shap-e")
+    data = shown(Shapes(count=4, points=2048, resolution=24, held_out=True).load(), config)
+    shares = []
+    for z, sdf in zip(latents(config, params, data), data["sdf"], strict=True):
+        matrices = shap_e._matrices(config.decoder, decoder_of(params), z.astype(np.float32))
+        inside = np.asarray(shap_e._distances(config.decoder, decoder_of(params), matrices, 24)) > 0
+        shares.append((inside & (sdf < 0)).sum() / (inside | (sdf < 0)).sum())
+    assert np.mean(shares) > 0.65, shares
