@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax3d import point_e_training
+from jax3d import told as told_of
 from jax3d.data.captioned import Shapes
 from jax3d.io.points import load_points
 from jax3d.io.weights import read_json
@@ -15,9 +15,10 @@ from jax3d.methods.denoising import Denoising
 from jax3d.methods.point_e_sdf import Distances
 from jax3d.nn.point_e_config import CHANNEL_BIASES, CHANNEL_SCALES, PointEConfig, PointSDFConfig
 from jax3d.point_e import PointE, write_point_e
-from jax3d.point_e_training import PointEPart, pictures, vectors
+from jax3d.point_e_training import PointEPart
 from jax3d.prior import clip, openai
 from jax3d.prior.openai_denoiser import Run
+from jax3d.told import pictures, vectors
 from jax3d.train.loop import TrainConfig, train
 
 SCALES = {"channel_scales": CHANNEL_SCALES, "channel_biases": CHANNEL_BIASES}
@@ -103,7 +104,7 @@ def test_pictures_show_the_points_and_their_vectors_stand_beside_those_of_captio
     seen = pictures(data, 2, 64)
     assert seen.shape == (4, 2, 64, 64, 3) and seen.dtype == np.uint8
     assert np.all(seen[:, :, 0, 0] == 255) and np.all(seen.min((2, 3, 4)) < 200)
-    monkeypatch.setattr(point_e_training, "picture", None)  # they come from the disk
+    monkeypatch.setattr(told_of, "picture", None)  # they come from the disk
     np.testing.assert_array_equal(pictures(data, 2, 64), seen)
     reader = clip.load("tiny-clip")
     told = vectors(reader, data, seen).astype(np.float32)
