@@ -23,9 +23,9 @@ from jax3d.methods.point_e_sdf import Distances
 from jax3d.preview import preview
 from jax3d.prior import clip, openai
 from jax3d.prior.openai_denoiser import Network, Run
-from jax3d.prior.openai_folder import ABOUT, DIFFUSION, check_reader, diffusion_dict
+from jax3d.prior.openai_folder import ABOUT, DIFFUSION, diffusion_dict
 from jax3d.scene.point_e import points_of, to_published
-from jax3d.told import Data, pictures, vectors
+from jax3d.told import Data, told
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
 from jax3d.types import Params, Points, Task
@@ -57,14 +57,8 @@ class PointEPart:
             arrays = {name: data[name].astype(np.float16) for name in ("points", "normals", "sdf")}
             return method.task(self._batches(arrays, method.network.n_ctx), self.train.steps, start)
         network = method.network
-        arrays, more = {"kept": _x0(method, data)}, {}
-        if network.vector_features or network.grid_features:
-            reader = clip.load(self.clip)
-            check_reader(self.part, network, reader, self.clip)
-            seen = pictures(data, self.views, reader.config.vision_config.image_size)
-            arrays |= {"vectors": vectors(reader, data, seen)} if network.vector_features else {}
-            if network.grid_features:
-                arrays, more = arrays | {"pictures": seen}, {"grid": reader.image_grid, "frozen": reader.params}
+        arrays, more = told(self.part, network, self.clip, data, self.views)
+        arrays |= {"kept": _x0(method, data)}
         batches = self._batches(arrays, network.cond_ctx + (method.drawn or network.n_ctx))
         return method.task(batches, self.train.steps, start, **more)
 
@@ -90,22 +84,22 @@ class PointEPart:
             raise ValueError(f"{path} is another network than {self.part}; give --warm one of that kind.")
         method = dataclasses.replace(self.method, network=config)
         if isinstance(method, Denoising):
-            told = diffusion_dict(self.part, path)
-            method = dataclasses.replace(method, mean_type=told["mean_type"], schedule=told["schedule"])
+            said = diffusion_dict(self.part, path)
+            method = dataclasses.replace(method, mean_type=said["mean_type"], schedule=said["schedule"])
         return method, params
 
     def _samples(self, network: Network, count: int = 8) -> list[Points]:
         """Clouds for the first captions, or of anything."""
-        told = openai.nothing(network.config, count, 1)
+        said = openai.nothing(network.config, count, 1)
         if network.config.vector_features:
             reader, captions = clip.load(self.clip), self.shapes.load()["caption"]
             words = [str(captions[k % len(captions)]) for k in range(count)]
-            told = told._replace(vector=reader.text_features(reader.params, words))
-        clouds = network.draw(told, jax.random.split(jax.random.key(0), count), Run(32))
+            said = said._replace(vector=reader.text_features(reader.params, words))
+        clouds = network.draw(said, jax.random.split(jax.random.key(0), count), Run(32))
         return [points_of(np.asarray(cloud)) for cloud in clouds]
 
     def _batches(self, arrays: Data, count: int) -> Any:
-        stored = next(iter(arrays.values())).shape[1]
+        stored = arrays["kept" if "kept" in arrays else "points"].shape[1]
         if stored < count:
             raise ValueError(
                 f"{self.part} needs {count} points of a shape, got {stored}; keep more with --shapes.points {count}."

@@ -26,7 +26,7 @@ from jax3d.math.axes import from_blender
 from jax3d.math.camera import Camera, rays
 from jax3d.math.orbit import turntable
 from jax3d.math.pan import pan
-from jax3d.nn.shap_e import Decoder, Readings
+from jax3d.nn.shap_e import Decoder
 from jax3d.nn.shap_e_config import DecoderConfig
 from jax3d.preview import picture, preview
 from jax3d.prior import shap_e
@@ -34,7 +34,7 @@ from jax3d.prior.openai_denoiser import Run
 from jax3d.prior.shap_e_folder import load
 from jax3d.render.two_levels import draw as draw_rays
 from jax3d.scene.bake import finished
-from jax3d.scene.shap_e import Read, distances, look, surface
+from jax3d.scene.shap_e import distances, look, reading, surface
 from jax3d.types import Mesh, Params
 
 FRAMES, SIZE = 36, 192
@@ -100,7 +100,8 @@ def mesh_of(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _matrices(config: DecoderConfig, params: Params, latents: Array) -> tuple[Array, ...]:
-    return Decoder(config).apply({"params": params}, latents[None], method="matrices")
+    made = Decoder(config).apply({"params": params}, latents[None], method="matrices")
+    return jax.tree.map(lambda matrix: matrix[0], made)
 
 
 @functools.cache
@@ -116,24 +117,13 @@ def _distances(config: DecoderConfig, params: Params, matrices: tuple[Array, ...
     return distances(lambda places: read(places).distance, size)
 
 
-def reading(config: DecoderConfig, params: Params, matrices: tuple[Array, ...]) -> Read:
-    """places [m, 3] in [-1, 1]^3, in Blender's axes -> what the field of an object says of them."""
-
-    def read(places: Array, directions: Array | None = None) -> Readings:
-        towards = None if directions is None else directions[None]
-        found = Decoder(config).apply({"params": params}, matrices, places[None], towards, method="read")
-        return jax.tree.map(lambda x: x[0], found)
-
-    return read
-
-
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def field_picture(
     config: DecoderConfig, params: Params, latents: Float[Array, "n d"], camera: Camera, size: int
 ) -> Float[Array, "h w 3"]:
     """What a camera in Blender's axes sees of the radiance field, over white."""
-    decoder = functools.partial(Decoder(config).apply, {"params": params})
-    read = reading(config, params, decoder(latents[None], method="matrices"))
+    read = reading(config, params, _matrices(config, params, latents))
+    background = Decoder(config).apply({"params": params}, method="background")
     sight = rays(camera, size, size)
     count = -(-(size**2) // RAYS) * RAYS
     rows = np.minimum(np.arange(count), size**2 - 1).reshape(-1, RAYS)
@@ -142,7 +132,7 @@ def field_picture(
     def some(block):
         key, origins, directions = block
         draws = draw_rays(key, RAYS, config.n_coarse_samples, config.n_fine_samples)
-        seen = look(read, decoder(method="background"), origins, directions, draws).fine
+        seen = look(read, background, origins, directions, draws).fine
         return jnp.clip(seen.color + seen.transmittance[:, None], 0, 1)
 
     keys = jax.random.split(jax.random.key(0), len(rows))

@@ -29,9 +29,9 @@ from jax3d.nn.shap_e_config import LatentConfig, TransmitterConfig
 from jax3d.preview import preview
 from jax3d.prior import clip, openai
 from jax3d.prior.openai_denoiser import Network, Run
-from jax3d.prior.openai_folder import ABOUT, DIFFUSION, check_reader, diffusion_dict
+from jax3d.prior.openai_folder import ABOUT, DIFFUSION, diffusion_dict
 from jax3d.shap_e import mesh_of
-from jax3d.told import Data, pictures, vectors
+from jax3d.told import Data, told
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
 from jax3d.types import Mesh, Params, Task
@@ -79,15 +79,9 @@ class ShapEPart:
                 f"the transmitter makes {rows[0]} latents of {rows[1]}, but {self.part} denoises "
                 f"{inner.n_ctx} of {inner.input_channels}; give its own with --encoder or --out."
             )
-        reader = clip.load(self.clip)
-        check_reader(self.part, inner, reader, self.clip)
         data = self.shapes.load()
-        arrays, more = {"kept": latents(config, params, shown(data, config))}, {}
-        seen = pictures(data, self.views, reader.config.vision_config.image_size)
-        if inner.vector_features:
-            arrays["vectors"] = vectors(reader, data, seen)
-        if inner.grid_features:
-            arrays["pictures"], more = seen, {"grid": reader.image_grid, "frozen": reader.params}
+        arrays, more = told(self.part, inner, self.clip, data, self.views)
+        arrays |= {"kept": latents(config, params, shown(data, config))}
         return method.task(shuffled(arrays, method.batch_size, seed=self.shapes.seed), self.train.steps, start, **more)
 
     def finish(self, state: State, workdir: Path) -> None:
@@ -107,8 +101,8 @@ class ShapEPart:
             return self.method, None
         path = Path(self.warm)
         config, params = openai.load(path)
-        told = "grid_features" if self.part == "image" else "vector_features"
-        suits = getattr(config.inner, told) if isinstance(config, LatentConfig) else True
+        features = "grid_features" if self.part == "image" else "vector_features"
+        suits = getattr(config.inner, features) if isinstance(config, LatentConfig) else True
         if type(config) is not type(self.method.network) or not suits:
             raise ValueError(f"{path} is another network than {self.part}; give --warm one of that kind.")
         method = dataclasses.replace(self.method, network=config)
@@ -135,13 +129,13 @@ class ShapEPart:
         else:
             config, own = self.transmitter()
             decoder, captions = openai.decoder_of(own), self.shapes.load()["caption"]
-            told = openai.nothing(method.inner, count, 1)
+            said = openai.nothing(method.inner, count, 1)
             if method.inner.vector_features:
                 reader = clip.load(self.clip)
                 words = [str(captions[k % len(captions)]) for k in range(count)]
-                told = told._replace(vector=reader.text_features(reader.params, words))
+                said = said._replace(vector=reader.text_features(reader.params, words))
             network = Network(method.network, params, method.diffusion)
-            made = network.draw(told, jax.random.split(jax.random.key(0), count), Run(32))
+            made = network.draw(said, jax.random.split(jax.random.key(0), count), Run(32))
         solids = [mesh_of(config.decoder, decoder, z, resolution=config.decoder.grid_size) for z in np.asarray(made)]
         return [solid for solid in solids if solid is not None]
 

@@ -5,6 +5,7 @@ The pictures are drawn from the points themselves, from sides that differ from s
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +14,31 @@ from tqdm import tqdm
 from jax3d.data.meshes.store import kept
 from jax3d.io.image import as_bytes
 from jax3d.math.camera import orbit
+from jax3d.nn.point_e_config import PointEConfig
 from jax3d.preview import picture
+from jax3d.prior import clip
 from jax3d.prior.clip import CLIPScore
+from jax3d.prior.openai_folder import check_reader
 from jax3d.types import Points
 
 CACHE = Path(".cache/pictures")
 Data = dict[str, np.ndarray]
+
+
+def told(part: str, network: PointEConfig, reader: str, data: Data, views: int) -> tuple[Data, dict[str, Any]]:
+    """What tells a network of the shapes, by the CLIP of that name: arrays, and what `Denoising.task` needs beside them.
+
+    ValueError where that CLIP gives other features than the network reads.
+    """
+    if not (network.vector_features or network.grid_features):
+        return {}, {}
+    model = clip.load(reader)
+    check_reader(part, network, model, reader)
+    seen = pictures(data, views, model.config.vision_config.image_size)
+    arrays = {"vectors": vectors(model, data, seen)} if network.vector_features else {}
+    if not network.grid_features:
+        return arrays, {}
+    return arrays | {"pictures": seen}, {"grid": model.image_grid, "frozen": model.params}
 
 
 def vectors(reader: CLIPScore, data: Data, seen: np.ndarray) -> np.ndarray:

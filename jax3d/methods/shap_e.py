@@ -11,7 +11,6 @@ Point-E's regressor; ours are the data's.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,7 +37,7 @@ from jax3d.render.antialias import Edges
 from jax3d.render.basic_light import basic
 from jax3d.render.surface import render_mesh
 from jax3d.render.two_levels import draw
-from jax3d.scene.shap_e import Read, look
+from jax3d.scene.shap_e import Read, look, reading
 from jax3d.types import Key, Params, Task
 
 SLOW = 8.0
@@ -94,7 +93,7 @@ class Autoencoding:
     def task(self, batches: Callable[[int], dict[str, Any]], steps: int, start: Params | None = None) -> Task:
         """A task of so many steps. Batches hold of each shape `points`, `colors`, `normals` [b, m, 3], `sdf`
         [b, r, r, r], negative inside, `rows` [b, data_ctx] of points that lie far apart, and its views as in
-        `data/meshes/views`, all in Blender's axes but sdf and its places. It begins with `start` or random weights.
+        `data/meshes/views`, all in Blender's axes. It begins with `start` or random weights.
         """
         rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, min(self.warmup, steps // 2), steps)
         init = self.init if start is None else lambda key: start
@@ -106,24 +105,19 @@ class Autoencoding:
         whole = lambda array: array.astype(jnp.float32) if array.dtype == jnp.float16 else array  # noqa: E731
         batch = {name: whole(array) for name, array in batch.items()}
         latents = self.noised(encode(self.network, params, batch, k_points), k_noise)
-        decoder = Decoder(self.network.decoder)
-        apply = lambda *args, method: decoder.apply({"params": decoder_of(params)}, *args, method=method)  # noqa: E731
-        matrices, background = apply(latents, method="matrices"), apply(method="background")
-
-        def read(matrices, places, directions=None):
-            towards = None if directions is None else directions[None]
-            found = apply(jax.tree.map(lambda m: m[None], matrices), places[None], towards, method="read")
-            return jax.tree.map(lambda x: x[0], found)
+        config, decoder = self.network.decoder, decoder_of(params)
+        matrices = Decoder(config).apply({"params": decoder}, latents, method="matrices")
+        background = Decoder(config).apply({"params": decoder}, method="background")
 
         def rendered(matrices, example, key):
-            return self.seen_by_rays(functools.partial(read, matrices), background, example, key)
+            return self.seen_by_rays(reading(config, decoder, matrices), background, example, key)
 
         def measured(matrices, example, key):
-            return self.said_of_places(functools.partial(read, matrices), example, key)
+            return self.said_of_places(reading(config, decoder, matrices), example, key)
 
         def pictured(of):
             matrices, example, key = of
-            return self.seen_of_surface(functools.partial(read, matrices), grid, example, key)
+            return self.seen_of_surface(reading(config, decoder, matrices), grid, example, key)
 
         figures = jax.vmap(rendered)(matrices, batch, k_rays) if self.rendering else {}
         figures |= jax.vmap(measured)(matrices, batch, k_places) if self.distances else {}

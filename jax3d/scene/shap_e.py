@@ -19,14 +19,27 @@ from jaxtyping import Array, Float
 from jax3d.math import linalg
 from jax3d.math.camera import Camera
 from jax3d.math.marching_cubes import march
-from jax3d.nn.shap_e import Readings
+from jax3d.nn.shap_e import Decoder, Readings
+from jax3d.nn.shap_e_config import DecoderConfig
 from jax3d.render.basic_light import AMBIENT, DIFFUSE, LIGHT, to_display, to_linear
 from jax3d.render.raster import interpolate, rasterise
 from jax3d.render.two_levels import Draws, Levels, see
-from jax3d.types import Mesh
+from jax3d.types import Mesh, Params
 
 Read = Callable[[Array, Array | None], Readings]
 """(places [m, 3], directions [m, 3] or None) -> what a field says of them."""
+
+
+def reading(config: DecoderConfig, params: Params, matrices: tuple[Array, ...]) -> Read:
+    """How the field of one object is read, by its matrices [out, in]; places are in Blender's axes."""
+    matrices = jax.tree.map(lambda matrix: matrix[None], matrices)
+
+    def read(places: Array, directions: Array | None = None) -> Readings:
+        towards = None if directions is None else directions[None]
+        found = Decoder(config).apply({"params": params}, matrices, places[None], towards, method="read")
+        return jax.tree.map(lambda x: x[0], found)
+
+    return read
 
 
 def look(

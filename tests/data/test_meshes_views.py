@@ -7,7 +7,7 @@ from jax3d.data.meshes import views as of
 from jax3d.math.axes import from_blender, grid_to_blender
 from jax3d.math.camera import rays
 from jax3d.math.grid import nodes
-from jax3d.math.pan import pan
+from jax3d.math.pan import at_borders, pan
 from jax3d.types import Points
 
 RNG = np.random.default_rng(0)
@@ -25,7 +25,7 @@ def test_the_first_views_are_the_published_circles_and_all_look_at_the_origin():
 def test_depths_lead_to_the_points_surface_and_opacity_to_its_outline():
     pose = of.poses(2, 1, 24, np.random.default_rng(0))
     seen = of.views(BALL, pose, 24)
-    sight = rays(of.camera_of(jnp.asarray(pose), 24), 24, 24)
+    sight = rays(at_borders(jnp.asarray(pose), 24), 24, 24)
     places = np.asarray(sight.origins) + seen["depth"][..., None].astype(np.float32) * np.asarray(sight.directions)
     whole = seen["rgba"][..., 3] == 255
     radius = np.linalg.norm(places, axis=-1)[whole]

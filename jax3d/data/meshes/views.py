@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from jax3d.data.meshes.store import Example, kept
 from jax3d.math import linalg
-from jax3d.math.camera import Camera, look_at
+from jax3d.math.camera import look_at
 from jax3d.math.pan import at_borders, pan
 from jax3d.render.basic_light import basic
 from jax3d.render.points import draw_points
@@ -34,11 +34,6 @@ def poses(around: int, anywhere: int, size: int, rng: np.random.Generator) -> Fl
     towards = linalg.normalize(jnp.asarray(rng.normal(size=(anywhere, 3)), jnp.float32))
     up = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), towards.shape)
     return np.concatenate([circle, np.asarray(look_at(DISTANCE * towards, jnp.zeros_like(towards), up))])
-
-
-def camera_of(pose: Float[Array, "... 4 4"], size: int) -> Camera:
-    """The camera of a view."""
-    return at_borders(pose, size)
 
 
 def views(points: Points, world_from_camera: Float[np.ndarray, "v 4 4"], size: int) -> Example:
@@ -65,7 +60,7 @@ def _view(positions: Array, colors: Array, normals: Array, pose: Array, *, size:
     seen = draw_points(
         positions,
         basic(colors, normals),
-        camera_of(pose, size),
+        at_borders(pose, size),
         size=size,
         radius=_radius(len(positions)),
         normals=normals,
