@@ -26,7 +26,7 @@ Data = dict[str, np.ndarray]
 
 
 def told(part: str, network: PointEConfig, reader: str, data: Data, views: int) -> tuple[Data, dict[str, Any]]:
-    """What tells a network of the shapes, by the CLIP of that name: arrays, and what `Denoising.task` needs beside them.
+    """What tells a network of shapes, by the CLIP of that name: arrays, and what `Denoising.task` needs beside them.
 
     ValueError where that CLIP gives other features than the network reads.
     """

@@ -1,13 +1,17 @@
 """Fixtures: small pipelines with random weights, made once a session."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jax3d.io.weights import write_weights
 from jax3d.nn.clip import CLIPTextConfig
 from jax3d.nn.unet import UNetConfig
 from jax3d.nn.vae import VAEConfig
+from jax3d.prior import openai
 from jax3d.prior.folder import text_form, unet_form, vae_form
 from jax3d.prior.stable_diffusion import assemble
 from jax3d.prior.tokenizer import train_bpe
@@ -56,3 +60,22 @@ def make_prior(tmp_path_factory):
     forms = {"unet": unet_form(unet), "vae": vae_form(vae), "text_encoder": text_form(text)}
     params = {name: _random_params(form, i) for i, (name, form) in enumerate(forms.items())}
     return lambda **fields: assemble(unet, vae, text, tokenizer, SCHEDULER | fields, params)
+
+
+@contextlib.contextmanager
+def published_folders(tmp_path_factory, named, network):
+    """make(*names) -> a folder with files of those published names, whose configs are those of `named` meanwhile.
+
+    network(config, seed) gives the weights.
+    """
+
+    def make(*names):
+        made = tmp_path_factory.mktemp("model")
+        for k, name in enumerate(names):
+            write_weights(made / f"{name}.safetensors", openai.state(named[name], network(named[name], k)))
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, config in named.items():
+            patch.setitem(openai.PUBLISHED, name, config)
+        yield make

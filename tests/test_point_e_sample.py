@@ -15,7 +15,7 @@ from jax3d.diffusion.openai import POINT_E_UPSAMPLE
 from jax3d.io.image import write_image
 from jax3d.io.mesh import load_mesh
 from jax3d.io.points import load_points
-from jax3d.io.weights import read_json, write_json, write_weights
+from jax3d.io.weights import read_json, write_json
 from jax3d.math.grid import nodes
 from jax3d.nn.point_e_config import CHANNEL_BIASES, CHANNEL_SCALES, PointEConfig, PointSDFConfig
 from jax3d.point_e import PointE, draw, write_point_e
@@ -25,6 +25,7 @@ from jax3d.prior.openai_denoiser import Run
 from jax3d.prior.openai_folder import ABOUT, DIFFUSION
 from jax3d.scene.point_e import mesh_of, points_of, to_published
 from jax3d.types import Mesh
+from tests.priors import published_folders
 
 VECTOR = PointEConfig(16, 1, 2, n_ctx=12, vector_features=64)
 NAMED = {
@@ -59,17 +60,7 @@ def network(config, seed):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """folder(*names) -> a folder with files of those published names."""
-
-    def make(*names):
-        made = tmp_path_factory.mktemp("model")
-        for k, name in enumerate(names):
-            write_weights(made / f"{name}.safetensors", openai.state(NAMED[name], network(NAMED[name], k)))
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, config in NAMED.items():
-            patch.setitem(openai.PUBLISHED, name, config)
+    with published_folders(tmp_path_factory, NAMED, network) as make:
         yield make
 
 

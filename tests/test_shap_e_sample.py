@@ -11,13 +11,13 @@ import pytest
 from jax3d import cli
 from jax3d.io.image import read_image, write_image
 from jax3d.io.mesh import load_mesh
-from jax3d.io.weights import write_weights
 from jax3d.nn.point_e_config import PointEConfig
 from jax3d.nn.shap_e_config import DecoderConfig, LatentConfig
 from jax3d.prior import openai
 from jax3d.prior.openai_denoiser import Run
 from jax3d.prior.shap_e_folder import load, transmitter
 from jax3d.shap_e import ShapE, mesh_of, write_shap_e
+from tests.priors import published_folders
 
 DECODER = DecoderConfig(d_latent=4, d_hidden=8, n_coarse_samples=4, n_fine_samples=4)
 INNER = PointEConfig(16, 1, 2, DECODER.rows, 4, 8, use_pos_emb=True)
@@ -43,17 +43,7 @@ def network(config, seed):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """folder(*names) -> a folder with files of those published names."""
-
-    def make(*names):
-        made = tmp_path_factory.mktemp("model")
-        for k, name in enumerate(names):
-            write_weights(made / f"{name}.safetensors", openai.state(NAMED[name], network(NAMED[name], k)))
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, config in NAMED.items():
-            patch.setitem(openai.PUBLISHED, name, config)
+    with published_folders(tmp_path_factory, NAMED, network) as make:
         yield make
 
 
