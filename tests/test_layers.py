@@ -81,3 +81,9 @@ def test_every_file_is_small_finished_and_explained():
         assert not unfinished, f"{file} holds a {unfinished}"
         if text.strip() and not file.name.startswith("_"):
             assert ast.get_docstring(ast.parse(text)), f"{file} has no docstring"
+
+
+def test_the_bundled_models_stay_small():
+    sizes = {file.relative_to(PACKAGE): file.stat().st_size for file in (PACKAGE / "assets").rglob("*")}
+    assert sum(sizes.values()) < 40e6, "all of assets/ stays under 40 MB"
+    assert max(sizes.values()) < 12e6, f"{max(sizes, key=sizes.get)} has more than 12 MB"

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import trimesh
-from jaxtyping import Float
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
 from scipy import ndimage
 from skimage import measure
 
@@ -24,18 +25,21 @@ from jax3d.types import Mesh
 EMPTY = 0.05  # a field is empty if no axis-parallel line is more opaque than this
 
 
-def evaluate(density, resolution: int, half: float, *, block: int = 64) -> Float[np.ndarray, "r r r"]:
-    """density(points [n, 3]) -> [n] at the nodes of [-half, half]^3, some planes of the grid at a time."""
+def evaluate(density: Partial, resolution: int, half: float, *, block: int = 64) -> Float[np.ndarray, "r r r"]:
+    """density(points [n, 3]) -> [n] at the nodes of [-half, half]^3, some planes of the grid at a time.
+
+    What is compiled serves every density of the same function and with arrays of the same shapes.
+    """
     line = half * np.linspace(-1.0, 1.0, resolution, dtype=np.float32)
     planes = max(1, block**3 // resolution**2)
-    at_planes = jax.jit(lambda x: density(_plane_points(x, jnp.asarray(line))))
     padded = np.pad(line, (0, -resolution % planes), mode="edge").reshape(-1, planes)
-    values = np.concatenate([np.asarray(at_planes(x)).reshape(planes, resolution, resolution) for x in padded])
-    return values[:resolution]
+    return np.concatenate([np.asarray(_at_planes(density, x, line)) for x in padded])[:resolution]
 
 
-def _plane_points(x, line):
-    return jnp.stack(jnp.meshgrid(x, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
+@jax.jit
+def _at_planes(density: Partial, x: Float[Array, " p"], line: Float[Array, " r"]) -> Float[Array, "p r r"]:
+    points = jnp.stack(jnp.meshgrid(x, line, line, indexing="ij"), axis=-1)
+    return density(points.reshape(-1, 3)).reshape(points.shape[:-1])
 
 
 def automatic_threshold(density: Float[np.ndarray, "r r r"], half: float) -> float:

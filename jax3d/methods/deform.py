@@ -8,12 +8,12 @@ with absolute differences, as in nvdiffrec (arXiv 2111.12503). A `Template` begi
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 
 from jax3d.math.camera import Camera
 from jax3d.math.even_adam import even_adam
@@ -97,7 +97,7 @@ class Deform:
             )
         alpha = jnp.asarray(rgba[..., 3], jnp.float32) / 255
         try:
-            return self.scene.begin(partial(visual_hull, alpha, camera), texture, level=0.5)[1]
+            return self.scene.begin(Partial(visual_hull, alpha, camera), texture, level=0.5)[1]
         except ValueError:
             raise ValueError(
                 "no place in the cube [-1, 1]^3 is inside the outlines of all pictures; check the poses, the pictures' "

@@ -44,6 +44,9 @@ class Refine:
     model: str | None = None
     """Of what the first stage has (`DreamFusion.model`) another one; None = the same."""
     scene: DMTet = DMTet()
+    share: float = 0.3
+    """The density of the surface it begins with, as a share of that with the field's silhouettes; below 1 thin parts
+    are whole, handles of mugs for one, and what is too thick is taken away again."""
     cameras: OrbitSampler = OrbitSampler()
     guidance: Guidance = Guidance(t_max=ramp(0.5, 0.2))
     steps: int = 300
@@ -67,7 +70,7 @@ class Refine:
 
         ValueError for an empty field.
         """
-        begun, start = self.scene.begin(lambda points: scene.query(params, points).density, params["field"])
+        begun, start = self.scene.begin(scene.density(params), params["field"], share=self.share)
         return dataclasses.replace(self, scene=begun), start
 
     def task(self, prior: StableDiffusion, prompt: str, size: int | None = None, start: Params | None = None) -> Task:

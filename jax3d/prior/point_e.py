@@ -7,11 +7,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jax3d.nn.point_e import Told
@@ -51,10 +52,23 @@ class PointE:
         seen = Told(grid=grid(config, self.clip, len(cloud), image), cloud=cloud[:, : config.cond_ctx])
         return jnp.concatenate([cloud, self.upsampler.draw(seen, keys, run)], 1)
 
-    def distance(self, cloud: Float[np.ndarray, "n 3"]):
+    def distance(self, cloud: Float[np.ndarray, "n 3"]) -> Partial:
         """places [m, 3] -> signed distances [m] to the surface of a cloud, positive inside."""
         config, params = self.sdf
-        module, rows = openai.module(config), np.random.default_rng(0).permutation(len(cloud))[: config.n_ctx]
-        encode, decode = (functools.partial(module.apply, {"params": params}, method=m) for m in ("encode", "decode"))
-        latents = jax.jit(encode)(jnp.asarray(cloud[rows])[None])
-        return lambda places: decode(latents, places[None])[0]
+        encode, decode = _regressor(config)
+        rows = np.random.default_rng(0).permutation(len(cloud))[: config.n_ctx]
+        return Partial(decode, params, encode(params, jnp.asarray(cloud[rows])))
+
+
+@functools.cache
+def _regressor(config: PointSDFConfig) -> tuple[Callable, Callable]:
+    """(parameters, cloud) -> latents, and (parameters, latents, places) -> distances; once, that they compile once."""
+    module = openai.module(config)
+
+    def encode(params: Params, cloud: Float[Array, "n 3"]) -> Float[Array, "1 n c"]:
+        return module.apply({"params": params}, cloud[None], method="encode")
+
+    def decode(params: Params, latents: Float[Array, "1 n c"], places: Float[Array, "m 3"]) -> Float[Array, " m"]:
+        return module.apply({"params": params}, latents, places[None], method="decode")[0]
+
+    return jax.jit(encode), decode

@@ -28,7 +28,7 @@ from jax3d.io.weights import write_json
 Tokenizer = Any  # transformers' CLIPTokenizer; importing it takes seconds, so it is imported where it is needed
 Pair = tuple[str, str]
 START, END = "<|startoftext|>", "<|endoftext|>"
-OPENAI_FILE = ASSETS / "clip-tokenizer" / "bpe_simple_vocab_16e6.txt.gz"
+OPENAI_FILE = ASSETS / "clip-tokenizer" / "bpe_simple_vocab_16e6.txt.gz"  # its first 48,894 merges, all that is used
 OPENAI_MERGES = 49152 - 256 - 2
 SMALL = 10_000  # below this many tokens a vocabulary belongs to a small world
 

@@ -18,12 +18,12 @@ kept has one sign at its corners; while they hold it the surface cannot leave, a
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jax3d.math import fairing, isosurface, marching
@@ -73,18 +73,19 @@ class DMTet:
         return self._params(distance, texture)
 
     def begin(
-        self, density: Callable[[Array], Array], texture: Params, *, level: float | None = None
+        self, density: Partial, texture: Params, *, level: float | None = None, share: float = 1.0
     ) -> tuple["DMTet", Params]:
         """The scene, with room for its surface, and parameters at the surface of a density (points [n, 3] -> [n]).
 
-        Without a level it is chosen from the density's distribution; small parts and closed cavities are left out.
-        ValueError for an empty field.
+        Without a level it is `share` of the one with the density's silhouettes; small parts and closed cavities are
+        left out. ValueError for an empty field.
         """
         if self.halvings:
-            scene, params = dataclasses.replace(self, halvings=self.halvings - 1).begin(density, texture, level=level)
+            coarser = dataclasses.replace(self, halvings=self.halvings - 1)
+            scene, params = coarser.begin(density, texture, level=level, share=share)
             return scene.finer(params)
         values = isosurface.evaluate(density, self.cells + 1, 1.0)
-        level = isosurface.automatic_threshold(values, 1.0) if level is None else level
+        level = share * isosurface.automatic_threshold(values, 1.0) if level is None else level
         distance = isosurface.distances(values, level).reshape(-1)
         wanted = marching.demand(_grid(self.cells), distance)
         if not wanted[1]:

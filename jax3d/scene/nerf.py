@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jax3d.math import camera as cameras
@@ -149,9 +150,16 @@ class NeRF:
             raise ValueError("this scene has no learned background; build it with NeRF(sky=Sky()).")
         return self.sky.apply({"params": params["sky"]}, cameras.rays(camera, height, width).directions)
 
+    def density(self, params: Params) -> Partial:
+        """points [..., 3] -> densities [...]; the parameters are its arguments where it is compiled."""
+        return Partial(self._density, params)
+
+    def _density(self, params: Params, points: Float[Array, "... 3"]) -> Float[Array, "..."]:
+        return self.query(params, points).density
+
     def density_grid(self, params: Params, resolution: int) -> Float[np.ndarray, "r r r"]:
         """The density at the nodes of the exported cube, on the host."""
-        return isosurface.evaluate(lambda points: self.query(params, points).density, resolution, self.half)
+        return isosurface.evaluate(self.density(params), resolution, self.half)
 
     def describe(self, params: Params) -> str:
         """The range of the density, for an error message."""
@@ -183,8 +191,7 @@ class NeRF:
 @functools.partial(jax.jit, static_argnums=0)
 def _refreshed(scene: NeRF, params: Params, key: Key, known: Array) -> Array:
     plan = scene.occupancy
-    density = lambda points: scene.query(params, points).density  # noqa: E731
-    return plan.update(params["occupancy"], density, key, known * plan.decay)
+    return plan.update(params["occupancy"], scene.density(params), key, known * plan.decay)
 
 
 def _ray_keys(key: Key, batch: tuple[int, ...], height: int, width: int) -> Array:

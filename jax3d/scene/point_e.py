@@ -5,10 +5,8 @@ lie in one of side 1; its surface is marching cubes' (Lewiner et al. 2003, as pu
 All that has published units, half as long as ours, and published axes (math/axes), until it is brought into our world.
 """
 
-from collections.abc import Callable
-
-import jax
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 from skimage import measure
@@ -22,7 +20,7 @@ SCALE = 2.0
 """Our lengths of one of theirs."""
 
 
-def surface(distance: Callable[[jax.Array], jax.Array], cloud: Points, *, resolution: int = 128) -> Mesh:
+def surface(distance: Partial, cloud: Points, *, resolution: int = 128) -> Mesh:
     """The mesh of distance(places [n, 3]) -> [n] with the cloud's colours; ValueError where there is no surface."""
     values = evaluate(distance, resolution, SIDE / 2)
     if not values.min() < 0 < values.max():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import trimesh
+from jax.tree_util import Partial
 from scipy import ndimage
 
 from jax3d.math import isosurface
@@ -69,7 +70,7 @@ def test_evaluation_in_blocks_is_the_whole_grid():
     def density(points):
         return points[:, 0] + 10 * points[:, 1] + 100 * points[:, 2]
 
-    values = isosurface.evaluate(density, 7, 0.5, block=5)
+    values = isosurface.evaluate(Partial(density), 7, 0.5, block=5)
     np.testing.assert_allclose(values, sampled(lambda x, y, z: 0.5 * (x + 10 * y + 100 * z), 7), atol=1e-4)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
+from jax.tree_util import Partial
 
 from jax3d.math import linalg
 from jax3d.math.camera import orbit
@@ -61,7 +62,7 @@ def test_it_begins_at_the_surface_of_a_density_without_its_crumbs_and_cavities(p
         crumb = 200 * jnp.exp(-((linalg.safe_norm(points - 0.9) / 0.06) ** 2))
         return jnp.where(linalg.safe_norm(points) < 0.15, 0.0, ball) + crumb
 
-    scene, begun = SCENE.begin(density, params["texture"])
+    scene, begun = SCENE.begin(Partial(density), params["texture"])
     out = see(scene, begun, CAMERA)
     shown = SCENE.export(begun)  # a ball whose size is that of the automatic level
     radius = np.linalg.norm(shown.vertices, axis=1)
@@ -69,7 +70,7 @@ def test_it_begins_at_the_surface_of_a_density_without_its_crumbs_and_cavities(p
     np.testing.assert_allclose(float(out.opacity.sum()), disc(radius.mean()), rtol=0.04)
     assert scene.room[0] < SCENE._room[0] and float(out.extras["demand"]["surface"]) < 1
     with pytest.raises(ValueError, match="empty"):
-        SCENE.begin(lambda points: jnp.zeros(len(points)), params["texture"])
+        SCENE.begin(Partial(lambda points: jnp.zeros(len(points))), params["texture"])
 
 
 def test_the_export_is_closed_outward_and_has_colours(params):

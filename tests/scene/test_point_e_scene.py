@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from jax3d.io.weights import read_weights
 from jax3d.nn.names import from_published
@@ -24,7 +25,7 @@ def test_a_mesh_equals_the_published_one(shared):
     params = {"params": from_published(read_weights(folder / "sdf_mesh.safetensors"), like)}
     latents = jax.jit(lambda cloud: module.apply(params, cloud, method="encode"))(cloud)
     mesh = surface(
-        lambda places: module.apply(params, latents, places[None], method="decode")[0],
+        Partial(lambda places: module.apply(params, latents, places[None], method="decode")[0]),
         Points(np.asarray(cloud[0]), z["in_rgb"].T),
         resolution=24,
     )
@@ -38,7 +39,7 @@ def test_a_mesh_equals_the_published_one(shared):
 
 def test_a_ball_has_its_radius_its_normals_and_the_nearest_colours():
     cloud = Points(np.float32([[1, 0, 0], [-1, 0, 0]]) * 0.4, np.float32([[1, 0, 0], [0, 0, 1]]))
-    mesh = surface(lambda x: 0.4 - jnp.linalg.norm(x, axis=-1), cloud, resolution=32)
+    mesh = surface(Partial(lambda x: 0.4 - jnp.linalg.norm(x, axis=-1)), cloud, resolution=32)
     out = mesh.vertices / np.linalg.norm(mesh.vertices, axis=-1, keepdims=True)
     np.testing.assert_allclose(mesh.vertices, 0.4 * out, atol=2e-3)
     assert np.sum(mesh.normals * out, -1).min() > 0.95
@@ -50,4 +51,4 @@ def test_a_ball_has_its_radius_its_normals_and_the_nearest_colours():
 
 def test_a_distance_without_a_zero_is_refused():
     with pytest.raises(ValueError, match="the cloud gives no surface: its signed distances reach from 1 to 1"):
-        surface(lambda x: jnp.ones(len(x)), Points(np.zeros((1, 3), np.float32)), resolution=4)
+        surface(Partial(lambda x: jnp.ones(len(x))), Points(np.zeros((1, 3), np.float32)), resolution=4)
