@@ -2,7 +2,7 @@
 
     python benchmarks/shapes.py pointcloud [--captions 240] [--set 512] [--model FOLDER] [--sheet docs/pointcloud.jpg]
     python benchmarks/shapes.py point_e [--bare]        its meshes, or its points alone
-    python benchmarks/shapes.py shap_e
+    python benchmarks/shapes.py shap_e [--pictures]     told pictures of such objects instead of captions; Point-E too
 
 Captions are plain ones of the pairs of category and colour held out of training. Recognised = of the 120 texts "a
 COLOUR CATEGORY", the right one is nearest to the shape's looks (jax3d/looks): R-Precision with those 120 captions. The
@@ -22,7 +22,8 @@ import jax
 import numpy as np
 
 from jax3d import cli
-from jax3d.data.captioned import Shapes
+from jax3d.asked import opaque
+from jax3d.data.captioned import Pictures, Shapes
 from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, named
 from jax3d.evaluate import score, shares_of
 from jax3d.io.image import write_image
@@ -57,8 +58,10 @@ def cloud(shape: Mesh | Points, count: int, rng: np.random.Generator) -> Points:
 
 SPECK = Mesh(1e-3 * np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32), np.eye(3, dtype=np.float32))
 """In place of a shape that is none; it counts as invalid."""
-Draw = Callable[[Sequence[str | None], int], list[Mesh | Points]]
-"""Shapes of captions, None = of anything, and a seed."""
+Asked = Sequence[str | np.ndarray | None]
+"""Captions or pictures [h, w, 3]; None = anything."""
+Draw = Callable[[Asked, int], list[Mesh | Points]]
+"""Shapes of what is asked for, and a seed."""
 
 
 def native(config: NativeModel, options: argparse.Namespace) -> Draw:
@@ -82,12 +85,12 @@ def point_e(config: PointE, options: argparse.Namespace) -> Draw:
     model, run = point_e_folder.load(options.model or config.model), config.coarse
     run = run if options.guidance is None else dataclasses.replace(run, guidance=options.guidance)
 
-    def draw(captions: Sequence[str | None], seed: int) -> list[Mesh | Points]:
+    def draw(rows: Asked, seed: int) -> list[Mesh | Points]:
         clouds = []
-        for rows, keys in batches(captions, seed):
-            cloud = model.coarse(rows, None, keys, run)
+        for prompts, image, keys in batches(rows, seed):
+            cloud = model.coarse(prompts, image, keys, run)
             finer = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
-            clouds += list(np.asarray(model.finer(cloud, None, finer, config.fine)))
+            clouds += list(np.asarray(model.finer(cloud, image, finer, config.fine)))
         if options.bare:
             return [points_of(cloud) for cloud in clouds]
         return [mesh or SPECK for mesh in meshes(config, model, np.stack(clouds))]
@@ -97,23 +100,34 @@ def point_e(config: PointE, options: argparse.Namespace) -> Draw:
 
 def shap_e(config: ShapE, options: argparse.Namespace) -> Draw:
     """Of Shap-E: meshes with coloured vertices."""
-    model, run = shap_e_folder.load(options.model or config.model, "text"), config.text
+    told, run = ("image", config.image) if options.pictures else ("text", config.text)
+    model = shap_e_folder.load(options.model or config.model, told)
     run = run if options.guidance is None else dataclasses.replace(run, guidance=options.guidance)
 
-    def draw(captions: Sequence[str | None], seed: int) -> list[Mesh | Points]:
-        latents = [np.asarray(model.latents(rows, None, keys, run)) for rows, keys in batches(captions, seed)]
+    def draw(rows: Asked, seed: int) -> list[Mesh | Points]:
+        latents = [np.asarray(model.latents(*some, run)) for some in batches(rows, seed)]
         return [mesh_of(*model.decoder, z, resolution=config.resolution) or SPECK for z in np.concatenate(latents)]
 
     return draw
 
 
-def batches(captions: Sequence[str | None], seed: int, size: int = 8) -> Iterator[tuple[Sequence, jax.Array]]:
-    """Some captions at a time, as many each time, with a key each."""
-    if len(captions) % size:
-        raise ValueError(f"give a multiple of {size} captions, not {len(captions)}.")
-    keys = jax.random.split(jax.random.key(seed), len(captions))
-    for start in range(0, len(captions), size):
-        yield captions[start : start + size], keys[start : start + size]
+def batches(rows: Asked, seed: int, size: int = 8) -> Iterator[tuple[Sequence, np.ndarray | None, jax.Array]]:
+    """(prompts, picture, keys): some captions at a time, as many each time, or one picture."""
+    size = 1 if isinstance(rows[0], np.ndarray) else size
+    if len(rows) % size:
+        raise ValueError(f"give a multiple of {size} captions, not {len(rows)}.")
+    keys = jax.random.split(jax.random.key(seed), len(rows))
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        prompts, image = ([None], some[0]) if isinstance(some[0], np.ndarray) else (some, None)
+        yield prompts, image, keys[start : start + size]
+
+
+def seen(count: int) -> tuple[list[np.ndarray], list[tuple[str, str]]]:
+    """Pictures of held-out objects over white, and their colours and categories."""
+    data = Pictures(count=count, seed=2, held_out=True).load()
+    truth = [next(pair for pair in PAIRS if _says(str(caption), pair)) for caption in data["caption"]]
+    return [opaque(rgba / np.float32(255)) for rgba in data["rgba"]], truth
 
 
 def main() -> None:
@@ -127,6 +141,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--bare", action="store_true")
+    parser.add_argument("--pictures", action="store_true")
     options = parser.parse_args()
     config = cli.load_config(options.config)[0]
     draw = {PointE: point_e, ShapE: shap_e}.get(type(config), native)(config, options)
@@ -141,11 +156,13 @@ def main() -> None:
     ]
     print("real shapes", recognised(judge, real, spoken), flush=True)
 
-    prompts = [named(*pair) for pair in truth]
-    draw(prompts[:8], 0)  # compiles
+    rows = [named(*pair) for pair in truth]
+    if options.pictures:
+        rows, truth = seen(options.captions)
+    draw(rows[:8], 0)  # compiles
     start = time.process_time()
-    shapes = draw(prompts, 0)
-    print(f"{(time.process_time() - start) / len(prompts):.2f} s of processor time an asset")
+    shapes = draw(rows, 0)
+    print(f"{(time.process_time() - start) / len(rows):.2f} s of processor time an asset")
     print("samples", json.dumps(recognised(judge, shapes, truth)), flush=True)
     if options.sheet:
         write_image(preview(shapes[:32]), options.sheet)
