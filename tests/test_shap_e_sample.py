@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from jax3d import cli
+from jax3d.data.procedural import CATEGORIES, COLORS, HELD_OUT, named
 from jax3d.io.image import read_image, write_image
 from jax3d.io.mesh import load_mesh
+from jax3d.looks import looks
 from jax3d.nn.point_e_config import PointEConfig
 from jax3d.nn.shap_e_config import DecoderConfig, LatentConfig
-from jax3d.prior import openai
+from jax3d.prior import clip, openai
 from jax3d.prior.openai_denoiser import Run
 from jax3d.prior.shap_e_folder import load, transmitter
 from jax3d.shap_e import ShapE, mesh_of, write_shap_e
@@ -109,3 +111,14 @@ def test_files_of_other_networks_and_code_are_refused(folder, tmp_path):
 def test_the_published_runs():
     config = cli.load_config("shap_e_published")[0]
     assert (config.text, config.image, config.stretched) == (Run(64, 15.0), Run(64, 3.0), True)
+
+
+def test_the_bundled_model_makes_what_captions_say_that_no_training_had():
+    asked = [("yellow", "mushroom"), ("red", "tree")]
+    assert {(category, color) for color, category in asked} <= set(HELD_OUT)
+    model, judge = load("tiny-shap-e", "text"), clip.load("tiny-clip")
+    latents = model.latents([named(*pair) for pair in asked], None, jax.random.split(jax.random.key(0), 2), Run(12))
+    solids = [mesh_of(*model.decoder, z, resolution=40) for z in np.asarray(latents)]
+    pairs = [(color, category) for category in CATEGORIES for color in COLORS]
+    texts = np.asarray(judge.text_features(judge.params, [named(*pair) for pair in pairs]))
+    assert [pairs[row] for row in np.argmax(looks(judge, solids) @ texts.T, axis=1)] == asked
