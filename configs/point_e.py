@@ -17,4 +17,5 @@ config = PointE(
     coarse=Run(steps=64, guidance=3.0, sigma_max=120.0, churn=3.0),
     fine=Run(steps=16, guidance=3.0),
     resolution=64,
+    keep=0.02,
 )

@@ -18,6 +18,7 @@ from jax3d.io.image import contact_sheet, write_image, write_video
 from jax3d.io.mesh import save_mesh
 from jax3d.io.points import save_points
 from jax3d.io.weights import write_json
+from jax3d.math.isosurface import drop_small_parts
 from jax3d.math.orbit import turntable
 from jax3d.math.random import split_each
 from jax3d.preview import picture, preview
@@ -48,6 +49,8 @@ class PointE:
     """How the upsampler draws; told no picture, it runs without guidance."""
     resolution: int = 128
     """Nodes along an edge of the grid of distances."""
+    keep: float = 0.0
+    """Connected parts of a mesh that have a smaller share of its faces are left out; 0 = none, as published."""
 
 
 def draw(
@@ -70,7 +73,8 @@ def meshes(config: PointE, model: point_e.PointE, clouds: np.ndarray) -> list[Me
     for cloud in clouds:
         colored = Points(cloud[:, :3], np.clip(cloud[:, 3:] / 255, 0, 1))
         try:
-            made.append(mesh_of(surface(model.distance(cloud[:, :3]), colored, resolution=config.resolution)))
+            whole = surface(model.distance(cloud[:, :3]), colored, resolution=config.resolution)
+            made.append(mesh_of(drop_small_parts(whole, config.keep)))
         except ValueError as error:
             made.append(None)
             print(error, file=sys.stderr)

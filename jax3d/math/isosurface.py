@@ -131,7 +131,8 @@ def drop_small_parts(mesh: Mesh, keep: float) -> Mesh:
     kept = sizes >= min(keep * len(mesh.faces), sizes.max())
     faces = mesh.faces[kept[labels]]
     used, renumbered = np.unique(faces, return_inverse=True)
-    return Mesh(mesh.vertices[used], renumbered.reshape(-1, 3).astype(np.int32))
+    colors, normals = (None if each is None else each[used] for each in (mesh.colors, mesh.normals))
+    return Mesh(mesh.vertices[used], renumbered.reshape(-1, 3).astype(np.int32), colors, normals)
 
 
 def decimate(mesh: Mesh, max_faces: int) -> Mesh:

@@ -7,6 +7,7 @@ from jax.tree_util import Partial
 from scipy import ndimage
 
 from jax3d.math import isosurface
+from jax3d.types import Mesh
 
 
 def solid(mesh):
@@ -117,3 +118,13 @@ def test_distances_are_those_of_a_ball_in_spacings():
     assert (np.sign(found[inner]) == np.sign(truth[inner])).all()
     full = isosurface.distances(np.full((6, 6, 6), 2.0), 1.0)
     assert (full[0] > 0).all() and full[2, 2, 2] < 0
+
+
+def test_colors_and_normals_stay_with_their_vertices_when_crumbs_are_dropped():
+    triangle, crumb = np.eye(3, dtype=np.float32), 5 + np.eye(3, dtype=np.float32)
+    faces = np.array([[0, 1, 2], [3, 5, 4], [3, 4, 5]], np.int32)
+    vertices = np.concatenate([crumb, triangle])
+    kept = isosurface.drop_small_parts(Mesh(vertices, faces, vertices / 10, -vertices), 0.5)
+    np.testing.assert_array_equal(kept.vertices, triangle)
+    np.testing.assert_array_equal(kept.colors, triangle / 10)
+    np.testing.assert_array_equal(kept.normals, -triangle)
