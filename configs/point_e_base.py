@@ -6,7 +6,7 @@ Writes runs/point_e/base and runs/point_e_base/samples.png; one CPU core (AMD EP
 has half of the points, so that there may be twice as many; a second round with all of them goes on from there:
 
     python train.py point_e_base --workdir runs/point_e_base_all --warm runs/point_e/base --method.drawn None
-        --method.batch-size 8 --method.learning-rate 1e-3 --train.steps 1000
+        --method.batch-size 8 --method.learning-rate 2e-3 --train.steps 2600
 """
 
 from jax3d.methods.denoising import Denoising
