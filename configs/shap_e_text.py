@@ -2,8 +2,8 @@
 
     python train.py shap_e_text [--shapes.folder MESHES] [--warm runs/shap_e/text]
 
-Reads runs/shap_e/transmitter; writes runs/shap_e/text and runs/shap_e_text/samples.png; one CPU core (AMD EPYC): 0.6 s a
-step, and 10 minutes before the first for the shapes, their pictures and latents.
+Reads runs/shap_e/transmitter; writes runs/shap_e/text and runs/shap_e_text/samples.png; one CPU core (AMD EPYC): 0.6 s
+a step, and 10 minutes before the first for the shapes, their pictures and latents.
 """
 
 from jax3d.methods.denoising import Denoising
