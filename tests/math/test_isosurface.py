@@ -75,6 +75,18 @@ def test_evaluation_in_blocks_is_the_whole_grid():
     np.testing.assert_allclose(values, sampled(lambda x, y, z: 0.5 * (x + 10 * y + 100 * z), 7), atol=1e-4)
 
 
+def test_what_is_compiled_for_a_density_serves_the_next():
+    traced = []
+
+    def density(scale, points):
+        traced.append(scale)
+        return scale * points[:, 0]
+
+    one, two = (isosurface.evaluate(Partial(density, scale), 5, 1.0) for scale in (np.float32(1), np.float32(2)))
+    assert len(traced) == 1 and one.max() == 1
+    np.testing.assert_array_equal(two, 2 * one)
+
+
 def test_nodes_at_the_level_leave_no_holes():
     """Values that are whole quarters, as float16 and clipping make them: many nodes lie on the surface itself."""
     for seed in range(8):

@@ -33,6 +33,8 @@ def test_it_begins_where_the_field_is_with_its_colours():
     begun, start = TINY.begin(scene, params)
     chex.assert_trees_all_equal(start["texture"], params["field"])
     assert begun.scene.room is not None and float(start["distance"].min()) < 0 < float(start["distance"].max())
+    thinner = dataclasses.replace(TINY, share=1.0).begin(scene, params)[1]["distance"]
+    assert (start["distance"] < 0).sum() > (thinner < 0).sum() > 0
     halved = dataclasses.replace(TINY, scene=dataclasses.replace(TINY.scene, halvings=1))
     finer, again = halved.begin(scene, params)
     assert finer.scene.spacing == begun.scene.spacing / 2 and finer.scene.room[1] > 2 * begun.scene.room[1]

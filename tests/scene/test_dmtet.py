@@ -69,6 +69,9 @@ def test_it_begins_at_the_surface_of_a_density_without_its_crumbs_and_cavities(p
     assert radius.std() < 0.1 * 2 / 16 and 0.3 < radius.mean() < 0.9
     np.testing.assert_allclose(float(out.opacity.sum()), disc(radius.mean()), rtol=0.04)
     assert scene.room[0] < SCENE._room[0] and float(out.extras["demand"]["surface"]) < 1
+    thicker = SCENE.export(SCENE.begin(Partial(density), params["texture"], share=0.3)[1])
+    grown = np.linalg.norm(thicker.vertices, axis=1).mean() - radius.mean()
+    np.testing.assert_allclose(grown, np.log(1 / 0.3) / 30, atol=5e-3)
     with pytest.raises(ValueError, match="empty"):
         SCENE.begin(Partial(lambda points: jnp.zeros(len(points))), params["texture"])
 
