@@ -181,9 +181,9 @@ def whole_times(denoise: Denoiser, schedule: Schedule) -> Denoiser:
     def floored(x, sigma):
         sigma = jnp.asarray(sigma, jnp.promote_types(x.dtype, jnp.float32))
         table = jnp.asarray(schedule.sigmas, sigma.dtype)
-        t = jnp.clip(jnp.searchsorted(table, sigma, side="right") - 1, 0, schedule.last)
-        x = scale_in(x, sigma) * jnp.sqrt(1 + expand(table[t], x) ** 2)
-        return denoise(x, table[t])
+        below = jnp.max(jnp.where(table <= sigma[..., None], table, table[0]), -1)
+        x = scale_in(x, sigma) * jnp.sqrt(1 + expand(below, x) ** 2)
+        return denoise(x, below)
 
     return floored
 

@@ -61,10 +61,14 @@ class Schedule:
         return jnp.exp(jnp.interp(t, jnp.arange(self.last + 1, dtype=t.dtype), self._log(t.dtype)))
 
     def time(self, sigma: Number) -> Float[Array, "..."]:
-        """The time of a noise level, in [0, last]. A sigma of the table gives its integer exactly, rounding or not."""
+        """The time of a noise level, in [0, last]. A sigma of the table gives its integer exactly, rounding or not.
+
+        It is the sum of how much of each interval of the table lies below, and not looked up, because jax 0.11 does not
+        compile a table's lookup in a sampler's loop on GPUs.
+        """
         sigma = _real(sigma)
-        level = jnp.log(jnp.maximum(sigma, self.sigmas[0]))
-        t = jnp.interp(level, self._log(sigma.dtype), jnp.arange(self.last + 1, dtype=sigma.dtype))
+        level, table = jnp.log(jnp.maximum(sigma, self.sigmas[0])), self._log(sigma.dtype)
+        t = jnp.sum(jnp.clip((level[..., None] - table[:-1]) / jnp.diff(table), 0, 1), -1)
         whole = jnp.round(t)
         return jnp.where(jnp.abs(t - whole) < 4 * self.last * jnp.finfo(sigma.dtype).eps, whole, t)
 
