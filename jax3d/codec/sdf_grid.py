@@ -1,7 +1,7 @@
 """Solids as truncated signed distances, with colours, at the nodes of a grid: [r, r, r, 1 + 3].
 
-    channel 0       s = clip(d, -T, T) / T            d the signed distance, negative inside
-    channels 1..3   w(d) (2 c - 1)                    c the colour of the surface point nearest to the node
+    channel 0       s = clip(d - e, -T, T) / T        d the signed distance, negative inside
+    channels 1..3   w(d - e) (2 c - 1)                c the colour of the surface point nearest to the node
 
 Node i of r along an axis of [-1, 1]^3 stands at -1 + 2 i / (r - 1), as in math/grid. Truncation keeps what decides the
 surface and leaves the rest of the cube constant: s in SDFusion (arXiv:2212.04493), which does not have colours.
@@ -13,6 +13,11 @@ invisible borders in empty space, where now all channels are constant and the co
 
 Linear interpolation puts the vertices where d = 0 up to O(h^2), but only while no node beside the surface is clipped:
 hence T >= h.
+
+A part that is thinner than a cell may have no node inside, and is then lost or comes in pieces. So the solid is swollen
+by e before it is put on the grid, and its mesh moved back by e along its normals: of 256 objects of the procedural
+world 83 % come back in one piece with e = 0, and all with e = 0.02 (h = 0.065). A mesh is read off at s = SLACK / T,
+for networks make thin parts thinner than they should, and moved back by as much more.
 """
 
 import dataclasses
@@ -28,8 +33,10 @@ from tqdm import tqdm
 from jax3d.math import isosurface
 from jax3d.types import Key, Mesh, Params
 
-CRUMB = 0.005
-"""Parts with a smaller share of the faces are no objects but a network's mistakes: single nodes of the wrong sign."""
+CRUMB = 0.02
+"""Parts with a smaller share of the faces are no objects but a network's mistakes: some nodes of the wrong sign."""
+SLACK = 0.01
+"""How far outside the grid's solid its mesh is read off, world units."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +49,8 @@ class SDFGrid:
     """Distances beyond this, in world units, are all the same; at least 2 / (resolution - 1), a cell."""
     colors: bool = True
     """With three channels of colour."""
+    swell: float = 0.02
+    """e above, in world units."""
 
     def __post_init__(self):
         if self.resolution < 4 or self.truncation < self.cell:
@@ -80,7 +89,7 @@ class SDFGrid:
                     f"the data's distances must reach the truncation of {self.truncation:g}, but those of example "
                     f"{index} end at {sdf.max():.3g}; make the data with truncation=None, or lower the grid's."
                 )
-            sdf = _resampled(sdf, self.resolution)
+            sdf = _resampled(sdf, self.resolution) - self.swell
             kept[index, ..., 0] = np.clip(sdf / self.truncation, -1, 1)
             if self.colors:
                 kept[index, ..., 1:] = self._colors(sdf, data["points"][index], data["colors"][index])
@@ -97,7 +106,7 @@ class SDFGrid:
         return kept.astype(np.float32), mask[..., None].astype(np.float32)
 
     def decode(self, params: Params, x0: Float[np.ndarray, "r r r c"]) -> Mesh:
-        """The closed surface s = 0, with outward normals, and colours where the grid has them.
+        """The closed surface s = SLACK / T, moved back, with outward normals, and colours where the grid has them.
 
         ValueError where s does not change its sign: there is no surface.
         """
@@ -108,12 +117,12 @@ class SDFGrid:
                 f"a solid needs nodes inside (channel 0 < 0) and outside (> 0), but channel 0 lies in "
                 f"[{s.min():.3g}, {s.max():.3g}]; train longer, or draw another sample."
             )
-        mesh = isosurface.extract(-self.truncation * s, 1.0, threshold=0.0, keep=CRUMB)
+        mesh = isosurface.extract(-self.truncation * s, 1.0, threshold=-SLACK, keep=CRUMB)
         normals = isosurface.node_normals(-s, mesh.vertices, 1.0)
         colors = None
         if self.colors:
             colors = np.clip(0.5 * (isosurface.node_values(x0[..., 1:], mesh.vertices, 1.0) + 1), 0, 1)
-        return mesh._replace(colors=colors, normals=normals)
+        return mesh._replace(vertices=mesh.vertices - (self.swell + SLACK) * normals, colors=colors, normals=normals)
 
     def _colors(self, sdf: np.ndarray, points: np.ndarray, colors: np.ndarray) -> np.ndarray:
         """w (2 c - 1) at the nodes: [r, r, r, 3]."""

@@ -1,11 +1,11 @@
 """Shapes as three planes of features, which one small network, shared by all shapes, reads.
 
     f(x)      = P_xy(x, y) + P_xz(x, z) + P_yz(y, z)         [c], bilinear (EG3D, arXiv 2112.07945; math/planes)
-    (s, rgb)  = decoder(f(x))                                 s = signed distance / T, negative inside
+    (s, rgb)  = decoder(f(x))                                 s = (d - e) / T, d the signed distance, negative inside
 
 As in NFD (arXiv 2211.16677) the planes P [3, r, r, c] of each shape are fitted by gradient descent to
 
-    mean |clip(s) - clip(d / T)| + mean_surface |rgb - colour|^2 + l2 mean P^2 + tv mean (dP)^2
+    mean |clip(s) - clip((d - e) / T)| + mean_surface |rgb - colour|^2 + l2 mean P^2 + tv mean (dP)^2
 
 (clip to [-1, 1], dP the differences of neighbours), first of some shapes together with the decoder, then, of all shapes
 alike, with the decoder fixed and from the same start: the mean of those first planes. Weights for what a diffusion
@@ -15,7 +15,10 @@ The array to denoise is x0 = (P - mean) / std, for each channel of each plane ov
 
 For rendering, the density is that of VolSDF (arXiv 2106.12052) with a logistic in place of Laplace's distribution:
 
-    sigma(x) = sharpness / (1 + exp(sharpness T s(x)))
+    sigma(x) = sharpness / (1 + exp(sharpness (T s(x) + e)))
+
+The planes hold the solid swollen by e, and its mesh is moved back along its normals: so thin parts stay whole
+(codec/sdf_grid.py).
 """
 
 import dataclasses
@@ -31,12 +34,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
+from jax3d.codec.sdf_grid import CRUMB, SLACK
 from jax3d.math import grid, isosurface, planes
 from jax3d.nn.layers import Dense
 from jax3d.types import Key, Mesh, Params
 
-CRUMB = 0.005
-"""Parts with a smaller share of the faces are no objects but a network's mistakes."""
 CHUNK = 4096  # vertices coloured at once: one compilation for meshes of all sizes
 CLOSE, AROUND = 0.03, 0.15  # standard deviations of the distances from the surface, world units
 
@@ -65,6 +67,8 @@ class Triplanes:
     """Of the decoder's two hidden layers."""
     truncation: float = 0.2
     """Distances beyond this, in world units, are all the same."""
+    swell: float = 0.02
+    """e above, in world units."""
     learn: int = 128
     """Shapes that the decoder is learned on."""
     learn_steps: int = 600
@@ -125,7 +129,10 @@ class Triplanes:
         return kept.astype(jnp.float32)
 
     def decode(self, params: Params, x0: Float[np.ndarray, "3 r r c"]) -> Mesh:
-        """The closed surface s = 0 with colours and outward normals. ValueError where s does not change its sign."""
+        """The closed surface s = SLACK / T, moved back (codec/sdf_grid.py), with colours and outward normals.
+
+        ValueError where s does not change its sign.
+        """
         params, x0 = _float32((params, x0))
         s = np.asarray(_distances(self, params, x0))
         if not s.min() < 0 < s.max():
@@ -133,18 +140,19 @@ class Triplanes:
                 f"a solid needs places inside (distance < 0) and outside (> 0), but those of these planes lie in "
                 f"[{s.min():.3g}, {s.max():.3g}] truncations; train longer, or draw another sample."
             )
-        mesh = isosurface.extract(-self.truncation * s, 1.0, threshold=0.0, keep=CRUMB)
+        mesh = isosurface.extract(-self.truncation * s, 1.0, threshold=-SLACK, keep=CRUMB)
         count = len(mesh.vertices)
         chunks = np.pad(mesh.vertices, ((0, -count % CHUNK), (0, 0))).reshape(-1, CHUNK, 3)
         colors = np.concatenate([_values(self, params, x0, chunk)[1] for chunk in chunks])[:count]
-        return mesh._replace(colors=colors, normals=isosurface.node_normals(-s, mesh.vertices, 1.0))
+        normals = isosurface.node_normals(-s, mesh.vertices, 1.0)
+        return mesh._replace(vertices=mesh.vertices - (self.swell + SLACK) * normals, colors=colors, normals=normals)
 
     def density_and_color(
         self, params: Params, x0: Float[Array, "3 r r c"], points: Float[Array, "... 3"]
     ) -> tuple[Float[Array, "..."], Float[Array, "... 3"]]:
         """What a volume renderer asks: sigma(x) per unit length and the colour, the same from all sides."""
         s, rgb = _values(self, *_float32((params, x0)), points)
-        return self.sharpness * jax.nn.sigmoid(-self.sharpness * self.truncation * s), rgb
+        return self.sharpness * jax.nn.sigmoid(-self.sharpness * (self.truncation * s + self.swell)), rgb
 
     def _learned(self, data: Mapping[str, np.ndarray], key: Key) -> Params:
         """The decoder, and where the planes of all shapes start."""
@@ -203,7 +211,8 @@ def _targets(codec: Triplanes, data: Mapping[str, Array], count: int, key: Key) 
     anywhere = jax.random.uniform(k_anywhere, surface.shape, minval=-1.0, maxval=1.0)
     points = jnp.clip(jnp.where(share[:, None] < 0.75, near, anywhere), -1.0, 1.0)
     distances = jax.vmap(grid.interpolate)(data["sdf"][..., None], points)[..., 0]
-    return Targets(points, jnp.clip(distances / codec.truncation, -1, 1), colors, (share < 0.5).astype(jnp.float32))
+    s = jnp.clip((distances - codec.swell) / codec.truncation, -1, 1)
+    return Targets(points, s, colors, (share < 0.5).astype(jnp.float32))
 
 
 def _loss(codec: Triplanes, decoder: Params, raw: Array, targets: Targets) -> Array:

@@ -68,13 +68,15 @@ def test_a_linear_field_is_resampled_exactly(given, resolution):
     codec = SDFGrid(resolution, truncation=0.9, colors=False)
     plane = lambda p: 0.3 + p @ np.array([0.3, -0.5, 0.8])  # noqa: E731
     _, kept = codec.encode(dataset(plane, given))
-    np.testing.assert_allclose(kept[0, ..., 0], np.clip(plane(nodes(resolution)) / 0.9, -1, 1), atol=5e-4)
+    np.testing.assert_allclose(
+        kept[0, ..., 0], np.clip((plane(nodes(resolution)) - codec.swell) / 0.9, -1, 1), atol=5e-4
+    )
 
 
 def test_colours_are_whole_at_the_surface_and_fade_to_grey():
     codec, data = SDFGrid(24), ball(24)
     _, kept = codec.encode(data)
-    distance = np.abs(data["sdf"][0])
+    distance = np.abs(data["sdf"][0] - codec.swell)
     offset = nodes(24) - CENTRE
     nearest = CENTRE + RADIUS * offset / np.maximum(np.linalg.norm(offset, axis=-1, keepdims=True), 1e-9)
     weight = np.clip((0.2 - distance) / (0.2 - 2 / 23), 0, 1)
@@ -96,6 +98,22 @@ def test_what_reaches_the_border_is_closed():
     solid = trimesh.Trimesh(*codec.decode({}, alone)[:2], process=False)
     assert solid.is_watertight
     np.testing.assert_allclose(solid.center_mass, np.array([3, 4, 5]) * 2 / 11 - 1, atol=1e-6)
+
+
+def test_a_rod_thinner_than_a_cell_stays_whole():
+    start, way = np.array([-0.6, -0.5, -0.55]), np.array([1.1, 1.1, 1.0])
+
+    def rod(p):
+        along = np.clip((p - start) @ way / (way @ way), 0, 1)
+        return np.linalg.norm(p - start - along[..., None] * way, axis=-1) - 0.025
+
+    def parts(swell):
+        mesh = there_and_back(SDFGrid(32, colors=False, swell=swell), dataset(rod, 32))
+        return mesh, trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).body_count
+
+    mesh, count = parts(0.02)
+    assert count == 1 and parts(0.0)[1] > 1
+    assert np.abs(rod(mesh.vertices)).max() < 0.02  # a third of a cell
 
 
 def test_a_single_wrong_node_is_no_part_of_the_solid():

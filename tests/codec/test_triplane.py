@@ -119,7 +119,7 @@ def test_targets_of_a_linear_field_are_exact():
     sdf = np.float32(np.asarray(nodes(5)) @ slope)[None]
     data = {"sdf": sdf, "points": points, "colors": 0.5 * (points + 1)}
     targets = _targets(CODEC, jax.tree.map(jnp.asarray, data), 4000, jax.random.key(0))
-    wanted = np.clip(targets.points @ slope / CODEC.truncation, -1, 1)
+    wanted = np.clip((targets.points @ slope - CODEC.swell) / CODEC.truncation, -1, 1)
     np.testing.assert_allclose(targets.distances, wanted, atol=1e-5)
     near = np.asarray(targets.colored) == 1
     assert near.mean() == 0.5
