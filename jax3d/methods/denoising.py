@@ -26,12 +26,15 @@ from jax3d.diffusion.openai import Diffusion
 from jax3d.diffusion.variance import below, variational_bound, with_variance
 from jax3d.math.muon import muon
 from jax3d.math.random import split_each, uniform_each
+from jax3d.nn import nearby
 from jax3d.nn.point_e import Told
 from jax3d.nn.point_e_config import PointEConfig
 from jax3d.nn.shap_e_config import LatentConfig
 from jax3d.prior import openai
 from jax3d.types import Key, Params, Task
 
+STRETCH, SHARPNESS = (1.5, 1.5, 1.5, 0.75, 0.75, 0.75), 2.0
+"""How a point's position and colour enter at first, and the size of q and k."""
 WEIGHTS = {"epsilon": eps_weight, "v": v_weight, "x_start": x0_weight}
 Grid = Callable[[Params, Array], Array]
 """(CLIP's parameters, pictures [b, h, w, 3] in [0, 1]) -> its grids [b, m, d]."""
@@ -77,8 +80,17 @@ class Denoising:
         return diffusions.from_config(self.published)
 
     def init(self, key: Key) -> Params:
-        """The network's initial weights."""
-        return openai.module(self.network).init(key, *openai.example(self.network))["params"]
+        """The network's initial weights; points attend at first to those near them (nn/nearby)."""
+        k_params, k_in, k_asked = jax.random.split(key, 3)
+        params = openai.module(self.network).init(k_params, *openai.example(self.network))["params"]
+        if isinstance(self.network, LatentConfig):
+            return params
+        width, heads = self.network.width, self.network.heads
+        enter, first = nearby.entrance(k_in, STRETCH, width), params["backbone"]["resblocks.0"]
+        params |= {name: enter for name in ("input_proj", "cond_point_proj") if name in params}
+        qkv, ask = first["attn.c_qkv"]["kernel"], nearby.question(k_asked, SHARPNESS, width)
+        first["attn.c_qkv"]["kernel"] = nearby.asked(qkv, ask, heads, keys=(0, 1))
+        return params
 
     def task(
         self,

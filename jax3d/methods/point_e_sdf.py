@@ -17,13 +17,14 @@ from jaxtyping import Array, Float
 
 from jax3d.math.known import known_distances
 from jax3d.math.muon import muon
+from jax3d.nn import nearby
 from jax3d.nn.point_e import PointSDF
 from jax3d.nn.point_e_config import PointSDFConfig
 from jax3d.scene.point_e import SCALE, to_published
 from jax3d.types import Key, Params, Task
 
 STRETCH, SHARPNESS = 2.0, 2.5
-"""s for b = 1, and the size of q and k: together a place attends at first to points within 0.1 or so."""
+"""How a place enters, and the size of q and k: together a place attends at first to points within 0.1 or so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,22 +48,18 @@ class Distances:
     def init(self, key: Key) -> Params:
         """The network's initial weights, all distances being 0: drawn, they are ten times what they are to be.
 
-        Places attend at first to the points near them: both enter by one map, with an offset b, and are asked by one,
-        so that behind the norms q . k grows with the cosine between (b, s x) and (b, s p), which is about
-        1 - s^2 |x - p|^2 / 2 b^2.
+        Places attend at first to the points near them (nn/nearby).
         """
         k_params, k_in, k_asked = jax.random.split(key, 3)
         place, width = jnp.zeros((1, 1, 3)), self.network.width
         params = PointSDF(self.network).init(k_params, place, place)["params"]
         params["output_proj"] = jax.tree.map(jnp.zeros_like, params["output_proj"])
-        lift = jax.random.orthogonal(k_in, width)[:4] * width**0.5
-        enter = {"kernel": STRETCH * lift[:3], "bias": lift[3]}
+        enter = nearby.entrance(k_in, (STRETCH,) * 3, width)
         params |= {"encoder_input_proj": enter, "decoder_input_proj": enter}
         first, heads = params["decoder"]["resblocks.0"], self.network.decoder_heads
-        ask = SHARPNESS * jax.random.orthogonal(k_asked, width)
-        told = first["attn.c_kv"]["kernel"].reshape(width, heads, 2, -1)
-        told = told.at[:, :, 0].set(ask.reshape(width, heads, -1)).reshape(width, -1)
-        first["attn.c_q"]["kernel"], first["attn.c_kv"]["kernel"] = ask, told
+        ask = nearby.question(k_asked, SHARPNESS, width)
+        first["attn.c_q"]["kernel"] = ask
+        first["attn.c_kv"]["kernel"] = nearby.asked(first["attn.c_kv"]["kernel"], ask, heads, keys=(0,))
         return params
 
     def task(self, batches: Callable[[int], dict[str, Any]], steps: int, start: Params | None = None) -> Task:
