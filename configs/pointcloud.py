@@ -2,6 +2,9 @@
 
 python sample.py pointcloud --prompt "a red chair" --count 16
 python train.py pointcloud [--shapes.folder FOLDER --told class]        writes runs/pointcloud/model
+
+For a GPU: 28 steps a second on an NVIDIA H200 beside four other trainings. On CPUs, take --method.batch-size 16. The
+bundled model had 2,800 steps with 16 shapes of 512 points each and 2,500 of these, with --method.learning-rate 2e-3.
 """
 
 from jax3d.codec.points import PointCloud
@@ -13,11 +16,11 @@ from jax3d.train.loop import TrainConfig
 
 config = NativeModel(
     method=Native(
-        codec=PointCloud(2048, drawn=512),
+        codec=PointCloud(2048, drawn=1024),
         network=LatentSetTransformer(width=160, latents=64, rounds=3, layers=2, heads=2, point_width=80),
-        batch_size=16,
+        batch_size=64,
     ),
     model="tiny-pointcloud",
-    shapes=Shapes(count=3000),
+    shapes=Shapes(count=8000),
     train=TrainConfig(steps=2800, ema_decay=0.995, clip_norm=1.0, checkpoint_every=200),
 )
