@@ -59,7 +59,7 @@ def test_the_prompt_is_that_of_the_view(prior):
     behind = OrbitSampler(azimuth=(180.0, 180.0), elevation=(0.0, 0.0))
     named = [ViewWords(), ViewWords(azimuths=("back view",)), ViewWords(azimuths=("front view",))]
     pulls = [gradient(prior, Guidance(views=words), behind)[1] for words in named]
-    chex.assert_trees_all_close(pulls[0], pulls[1], rtol=1e-5, atol=1e-8)
+    chex.assert_trees_all_close(pulls[0], pulls[1], rtol=1e-4, atol=3e-5)
     assert not np.allclose(pulls[0], pulls[2], rtol=1e-3, atol=1e-8)
 
 
