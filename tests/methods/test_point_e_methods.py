@@ -10,8 +10,10 @@ import pytest
 from jax3d.data.batches import shuffled
 from jax3d.methods.denoising import Denoising
 from jax3d.methods.point_e_sdf import Distances
+from jax3d.nn.perceiver import by_head
 from jax3d.nn.point_e import PointSDF, Told
 from jax3d.nn.point_e_config import CHANNEL_BIASES, CHANNEL_SCALES, PointEConfig, PointSDFConfig
+from jax3d.nn.set_transformer import normalised
 from jax3d.prior.openai_denoiser import Network, Run
 from jax3d.scene.point_e import to_published
 from jax3d.train.loop import TrainConfig, train
@@ -114,6 +116,20 @@ def test_too_small_a_solid_costs_four_times_as_much(said):
     points, normals, sdf = (x[None] for x in ball())
     loss, metrics = method._loss(params, (), {"points": points, "normals": normals, "sdf": sdf}, keys(1), jnp.int32(0))
     assert float(loss) == pytest.approx((1.0 if said > 0 else 4.0) * float(metrics["error"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("network", [PointEConfig(64, 1, 4), dataclasses.replace(UPSAMPLE, width=64, heads=4)])
+def test_points_attend_at_first_to_those_near_them(network):
+    params = jax.jit(Denoising(network).init)(jax.random.key(0))
+    points = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, 400, 6)), jnp.float32).at[..., 3:].set(0.0)
+    enters = [params[name] for name in ("input_proj", "cond_point_proj") if name in params]
+    tokens = [normalised(points @ enter["kernel"] + enter["bias"]) for enter in enters]
+    kernel = params["backbone"]["resblocks.0"]["attn.c_qkv"]["kernel"]
+    parts = [jnp.split(by_head(each @ kernel, 4), 3, -1) for each in tokens]
+    asked, told = parts[0][0][0], parts[-1][1][0]  # new points ask, those of the smaller cloud where there is one tell
+    weights = jax.nn.softmax(jnp.einsum("qhd,khd->hqk", asked, told) / 4, -1)
+    apart = jnp.linalg.norm(points[0, :, None] - points[0], axis=-1)
+    assert jnp.mean(jnp.sum(weights * apart, -1)) < 0.5 * jnp.mean(apart)
 
 
 def test_places_attend_at_first_to_the_points_near_them():

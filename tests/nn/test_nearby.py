@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax3d.nn import nearby
+from jax3d.nn.perceiver import by_head
 from jax3d.nn.set_transformer import normalised
 
 WIDTH, HEADS = 64, 4
@@ -18,7 +19,7 @@ def test_attention_falls_with_the_distance():
     kernel = jax.random.normal(jax.random.key(1), (WIDTH, 3 * WIDTH))
     ask = nearby.question(jax.random.key(2), sharpness, WIDTH)
     kernel = nearby.asked(kernel, ask, HEADS, keys=(0, 1))
-    q, k, v = jnp.split((tokens @ kernel).reshape(9, HEADS, -1), 3, -1)
+    q, k, v = (part[0] for part in jnp.split(by_head((tokens @ kernel)[None], HEADS), 3, -1))
     np.testing.assert_allclose(q, k, atol=1e-5)
     assert jnp.abs(v - k).max() > 1
     scores = jnp.einsum("thd,shd->ts", q, k)[0]
