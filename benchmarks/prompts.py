@@ -8,6 +8,7 @@ Half of the prompts are colours held out of training for their category. Per pro
                  of the category, all views under one common turn about the vertical
     seconds      of the whole, and of the processor, with loading and compilation
     recognised   whether tiny-clip, asked which of the 120 "a COLOUR CATEGORY" it sees in the 8 views, names the prompt
+    views        share of the views in which, asked of that one alone, it does
 """
 
 import dataclasses
@@ -78,20 +79,21 @@ def best_iou(opacity: np.ndarray, category: str) -> float:
     return best
 
 
-def recognised(judge: clip.CLIPScore, images: np.ndarray) -> tuple[str, str]:
-    """(colour, category) that tiny-clip sees in some views of one object."""
+def recognised(judge: clip.CLIPScore, images: np.ndarray) -> tuple[tuple[str, str], list[tuple[str, str]]]:
+    """(colour, category) that tiny-clip sees in some views of one object together, and in each alone."""
     pairs = [(color, category) for category in CATEGORIES for color in COLORS]
     texts = [named(*pair) for pair in pairs]
-    scores = judge.similarity(judge.params, jnp.asarray(images), texts)
-    return pairs[int(jnp.argmax(jnp.mean(scores, axis=0)))]
+    scores = np.asarray(judge.similarity(judge.params, jnp.asarray(images), texts))
+    return pairs[scores.mean(axis=0).argmax()], [pairs[best] for best in scores.argmax(axis=1)]
 
 
 def measured(judge: clip.CLIPScore, asset: jax3d.Asset, category: str, color: str) -> tuple[dict, np.ndarray]:
     """The figures of one asset, and four of the pictures."""
     images, over_black = (asset.render(turntable(VIEWS), SIZE, background) for background in (1.0, 0.0))
-    seen = recognised(judge, images)
+    seen, alone = recognised(judge, images)
     row = {"iou": best_iou(1 - (images - over_black).mean(-1), category)}
-    return row | {"seen": " ".join(seen), "recognised": seen == (color, category)}, enlarge(images[::2], 128)
+    row |= {"seen": " ".join(seen), "recognised": seen == (color, category)}
+    return row | {"views": float(np.mean([one == (color, category) for one in alone]))}, enlarge(images[::2], 128)
 
 
 def main(argv: list[str]) -> None:

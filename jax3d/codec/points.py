@@ -53,10 +53,15 @@ class PointCloud:
         return kept[rows].astype(jnp.float32)
 
     def half(self, kept: Float[np.ndarray, "m c"], axis: int, sign: int) -> tuple[np.ndarray, np.ndarray]:
-        """(x0, mask) that hold the points on one side of the origin: they are the first of the cloud, at most half."""
-        rows = kept[kept[:, axis] * sign > 0][: self.count // 2]
+        """(x0, mask) that hold the points on one side of the origin, as many of the cloud's as of those kept.
+
+        They are spread evenly over the cloud, for a network may look at its first points alone.
+        """
+        rows = kept[kept[:, axis] * sign > 0]
+        rows = rows[: len(rows) * self.count // len(kept)]
+        places = np.arange(len(rows)) * self.count // max(len(rows), 1)
         x0, mask = np.zeros(self.shape, np.float32), np.zeros((self.count, 1), np.float32)
-        x0[: len(rows)], mask[: len(rows)] = rows, 1
+        x0[places], mask[places] = rows, 1
         return x0, mask
 
     def decode(self, params: Params, x0: Float[np.ndarray, "n c"]) -> Points:

@@ -33,8 +33,8 @@ from jax3d.nn.shap_e_config import LatentConfig
 from jax3d.prior import openai
 from jax3d.types import Key, Params, Task
 
-STRETCH, SHARPNESS = (1.5, 1.5, 1.5, 0.75, 0.75, 0.75), 2.0
-"""How a point's position and colour enter at first, and the size of q and k."""
+STRETCH = (nearby.POSITION,) * 3 + (nearby.OTHER,) * 3
+"""How a point's position and colour enter at first."""
 WEIGHTS = {"epsilon": eps_weight, "v": v_weight, "x_start": x0_weight}
 Grid = Callable[[Params, Array], Array]
 """(CLIP's parameters, pictures [b, h, w, 3] in [0, 1]) -> its grids [b, m, d]."""
@@ -88,7 +88,7 @@ class Denoising:
         width, heads = self.network.width, self.network.heads
         enter, first = nearby.entrance(k_in, STRETCH, width), params["backbone"]["resblocks.0"]
         params |= {name: enter for name in ("input_proj", "cond_point_proj") if name in params}
-        qkv, ask = first["attn.c_qkv"]["kernel"], nearby.question(k_asked, SHARPNESS, width)
+        qkv, ask = first["attn.c_qkv"]["kernel"], nearby.question(k_asked, nearby.SHARPNESS, width)
         first["attn.c_qkv"]["kernel"] = nearby.asked(qkv, ask, heads, keys=(0, 1))
         return params
 

@@ -14,6 +14,9 @@ from jaxtyping import Array, Float
 
 from jax3d.types import Key, Params
 
+POSITION, OTHER, SHARPNESS = 1.5, 0.75, 2.0
+"""Stretch of the positions of points and of all else they have, and the size of q and k, that serve denoisers well."""
+
 
 def entrance(key: Key, stretch: Sequence[float], width: int) -> Params:
     """A Dense of len(stretch) features into `width`."""

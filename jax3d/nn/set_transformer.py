@@ -1,6 +1,7 @@
 """Denoisers of sets of points: permuting the points permutes the answer, as no position in the list is encoded.
 
-SetTransformer        every point attends to every point: cost ~ n^2 (survey; Point-E, arXiv:2212.08751)
+SetTransformer        every point attends to every point: cost ~ n^2 (survey; Point-E, arXiv:2212.08751); or to the
+                      first `seen`: cost ~ n. At first near points attend to each other (nn/nearby)
 LatentSetTransformer  a fixed number of learnt latents z reads the points x, works, and writes back: cost ~ n
                       (arXiv:2212.11972, RIN; arXiv:2404.03566, PointInfinity)
 
@@ -14,15 +15,19 @@ all blocks plus a table of each block's own (arXiv:2310.00426):
 so that an untrained network is its input layer followed by its output layer, which is 0.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jax3d.math import encoding
+from jax3d.nn import nearby
 from jax3d.nn.condition import Condition
-from jax3d.nn.layers import Dense
+from jax3d.nn.layers import Dense, fan_in
 from jax3d.nn.transformer import attend
+from jax3d.types import Key
 
 zeros = nn.initializers.zeros
 
@@ -32,6 +37,10 @@ class Block(nn.Module):
 
     heads: int
     expansion: int = 4
+    seen: int | None = None
+    """How many tokens, the first, all of them attend to; None = all."""
+    ask_init: nn.initializers.Initializer = fan_in
+    """Of the kernels of q and k."""
 
     @nn.compact
     def __call__(
@@ -41,7 +50,8 @@ class Block(nn.Module):
         table = self.param("modulation", zeros, (6, width))
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = jnp.split(modulation + table, 6, axis=-2)
         y = (1 + scale) * normalised(x) + shift
-        x = x + gate * attend(y, y if context is None else normalised(context), self.heads)
+        context = y[:, : self.seen] if context is None else normalised(context)
+        x = x + gate * attend(y, context, self.heads, ask_init=self.ask_init)
         y = (1 + scale_mlp) * normalised(x) + shift_mlp
         y = jax.nn.gelu(Dense(self.expansion * width, name="mlp.0")(y), approximate=True)
         return x + gate_mlp * Dense(width, name="mlp.2")(y)
@@ -53,8 +63,9 @@ class SetTransformer(nn.Module):
     width: int = 256
     layers: int = 6
     heads: int = 8
-    frequencies: int = 0
-    """Octaves of sines of the positions that are put beside the numbers of a point."""
+    seen: int | None = None
+    """Points that all attend to, the first of the set; None = all. The others are then drawn each by itself, given
+    those: they add detail and no shape."""
 
     @nn.compact
     def __call__(
@@ -62,10 +73,12 @@ class SetTransformer(nn.Module):
     ) -> Float[Array, "b n c"]:
         e = Condition(self.width, name="embed")(t, condition)
         modulation = _modulation(e, self.width, "modulation")
-        h = Dense(self.width, name="points_in")(_described(x, self.frequencies))
-        h = h + Dense(self.width, name="tell")(e)[:, None]
+        one = jnp.ones((*x.shape[:2], 1), x.dtype)
+        h = Dense(self.width, use_bias=False, kernel_init=_entrance, name="points_in")(jnp.concatenate([one, x], -1))
+        h = h + Dense(self.width, kernel_init=zeros, name="tell")(e)[:, None]
         for i in range(self.layers):
-            h = Block(self.heads, name=f"blocks.{i}")(h, modulation)
+            ask = fan_in if i else _question
+            h = Block(self.heads, seen=self.seen, ask_init=ask, name=f"blocks.{i}")(h, modulation)
         return Dense(x.shape[-1], kernel_init=zeros, name="points_out")(normalised(h))
 
 
@@ -110,6 +123,18 @@ def _described(x: Array, frequencies: int) -> Array:
     if not frequencies:
         return x
     return jnp.concatenate([x[..., 3:], encoding.fourier(x[..., :3], frequencies)], axis=-1)
+
+
+def _entrance(key: Key, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
+    """Of points behind a 1: positions and then whatever else they have."""
+    stretch = [nearby.POSITION] * 3 + [nearby.OTHER] * (shape[0] - 4)
+    enter = nearby.entrance(key, stretch, shape[1])
+    return jnp.concatenate([enter["bias"][None], enter["kernel"]]).astype(dtype)
+
+
+def _question(key: Key, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
+    """The same for q and for k."""
+    return nearby.question(jax.random.key(0), nearby.SHARPNESS, shape[0]).astype(dtype)
 
 
 def _modulation(e: Array, width: int, name: str) -> Array:

@@ -14,15 +14,20 @@ from jax3d.nn.attention import attention
 from jax3d.nn.layers import Conv, Dense, GroupNorm, LayerNorm, fan_in
 
 
-def attend(x: Array, context: Array, heads: int, use_bias: bool = False) -> Array:
-    """Queries from x [b, t, c], keys and values from context [b, s, d]; its layers belong to the calling module."""
+def attend(
+    x: Array, context: Array, heads: int, use_bias: bool = False, ask_init: nn.initializers.Initializer = fan_in
+) -> Array:
+    """Queries from x [b, t, c], keys and values from context [b, s, d]; its layers belong to the calling module.
+
+    `ask_init` is of the kernels of q and k.
+    """
     channels = x.shape[-1]
 
-    def project(name: str, y: Array) -> Array:
-        y = Dense(channels, use_bias=use_bias, name=name)(y)
+    def project(name: str, y: Array, init: nn.initializers.Initializer = fan_in) -> Array:
+        y = Dense(channels, use_bias=use_bias, kernel_init=init, name=name)(y)
         return y.reshape(*y.shape[:-1], heads, channels // heads)
 
-    y = attention(project("to_q", x), project("to_k", context), project("to_v", context))
+    y = attention(project("to_q", x, ask_init), project("to_k", context, ask_init), project("to_v", context))
     return Dense(channels, name="to_out.0")(y.reshape(x.shape))
 
 
