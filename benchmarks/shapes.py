@@ -1,16 +1,14 @@
 """How good a 3D-native model, Point-E or Shap-E is: captions recognised, sets compared, meshes closed, seconds.
 
     python benchmarks/shapes.py pointcloud [--captions 240] [--set 512] [--model FOLDER] [--sheet docs/pointcloud.jpg]
-    python benchmarks/shapes.py sdf --told              the set told captions
     python benchmarks/shapes.py point_e [--bare]        its meshes, or its points alone
     python benchmarks/shapes.py shap_e [--pictures]     told pictures of such objects instead of captions; Point-E too
 
 Captions are plain ones of the pairs of category and colour held out of training. Recognised = of the 120 texts "a
 COLOUR CATEGORY", the right one is nearest to the shape's looks (jax3d/looks): R-Precision with those 120 captions. The
 first line is the same for real shapes of those captions: what the judge itself can do. The sets are samples of the
-unconditional model, or with --told of the model told the captions of as many other objects, without guidance, and real
-shapes that training has not seen, both as points; 1-NNA is 50 % where nobody could tell them apart, and the Frechet
-distance is that of looks.
+model that is asked for nothing, and real shapes that training has not seen, both as points; 1-NNA is 50 % where nobody
+could tell them apart, and the Frechet distance is that of looks.
 """
 
 import argparse
@@ -144,11 +142,9 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--bare", action="store_true")
     parser.add_argument("--pictures", action="store_true")
-    parser.add_argument("--told", action="store_true")
     options = parser.parse_args()
     config = cli.load_config(options.config)[0]
-    maker = {PointE: point_e, ShapE: shap_e}.get(type(config), native)
-    draw = maker(config, options)
+    draw = {PointE: point_e, ShapE: shap_e}.get(type(config), native)(config, options)
     judge = clip.load("tiny-clip")
 
     pairs = [(color, category) for category, color in sorted(HELD_OUT)]
@@ -174,12 +170,8 @@ def main() -> None:
         print("meshes", json.dumps(shares_of([validity(mesh) for mesh in shapes])))
 
     if options.set:
-        rng, asked = np.random.default_rng(0), [None] * options.set
-        if options.told:
-            asked = [str(caption) for caption in Shapes(count=options.set, seed=2).load()["caption"]]
-            options.guidance = 1.0
-            draw = maker(config, options)
-        free = [cloud(s, options.points, rng) for s in draw(asked, 1)]
+        rng = np.random.default_rng(0)
+        free = [cloud(s, options.points, rng) for s in draw([None] * options.set, 1)]
         data = Shapes(count=options.set, seed=1).load()
         held = [cloud(Points(*both), options.points, rng) for both in zip(data["points"], data["colors"], strict=True)]
         clouds = (np.stack([shape.positions for shape in shapes]) for shapes in (free, held))

@@ -2,8 +2,8 @@
 
 shapes = jax3d.sample_shapes("a red chair", "pointcloud", count=4)
 
-A model's folder holds model.safetensors, the network's weights under network. and the codec's under codec., and
-model.json: what the conditions are, and the config it was trained with.
+A model's folder holds model.safetensors, the network's weights under network. and the codec's under codec. with what it
+was told of some shapes as `heard`, and model.json: what the conditions are, and the config it was trained with.
 """
 
 import dataclasses
@@ -45,6 +45,8 @@ from jax3d.types import Mesh, Params, Points, Task
 Told = Literal["text", "class", "nothing"]
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 TOGETHER = 8  # shapes of a batch
+HEARD = 512  # shapes of which a model remembers what it was told
+WHAT = 2**32 - 1  # the key of what a shape is to be, when nobody says, is fold_in(key, WHAT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,23 +68,29 @@ class NativeModel:
     def task(self) -> Task:
         """Shapes with their conditions."""
         data, _, kept = prepared(self)
-        reader = _reader(self.told, self.judge, _classes(data["name"]))
-        classes = [_class(name) for name in data["name"]]
-        wordings = (data["caption"], data["brief"]) if self.told == "text" else (classes,)
-        condition = np.stack([reader.vectors(list(map(str, words))) for words in wordings], 1).astype(np.float16)
+        condition = self._conditions(data).astype(np.float16)
         batches = shuffled({"kept": kept, "condition": condition}, self.method.batch_size, seed=self.shapes.seed)
         return self.method.task(batches, self.train.steps, load_model(self).params if self.warm else None)
 
     def finish(self, state: State, workdir: Path) -> None:
         """Write the model's folder, workdir/model, in float16, and a sheet of samples."""
         data, codec_params, _ = prepared(self)
-        tensors = {"network": state.averaged} | ({"codec": codec_params} if codec_params else {})
+        some = np.linspace(0, len(data["name"]) - 1, min(HEARD, len(data["name"]))).astype(int)
+        heard = self._conditions({name: data[name][some] for name in ("name", "caption", "brief")})[:, 0]
+        tensors = {"network": state.averaged, "heard": heard} | ({"codec": codec_params} if codec_params else {})
         write_weights(workdir / "model" / WEIGHTS, named(tensors), jnp.float16)
         about = {"told": self.told, "judge": self.judge, "classes": _classes(data["name"])}
         write_json(workdir / "model" / ABOUT, about | {"method": plain(self.method)})
         captions = [str(caption) for caption in data["caption"][:16]] if self.told == "text" else [None] * 16
         model = load_model(self, workdir / "model")
         write_image(preview(model.decode(model.arrays(captions))), workdir / "samples.png")
+
+    def _conditions(self, data: dict[str, np.ndarray]) -> np.ndarray:
+        """What the shapes are told [n, wordings, d]."""
+        reader = _reader(self.told, self.judge, _classes(data["name"]))
+        classes = [_class(name) for name in data["name"]]
+        wordings = (data["caption"], data["brief"]) if self.told == "text" else (classes,)
+        return np.stack([reader.vectors(list(map(str, words))) for words in wordings], 1)
 
 
 @functools.lru_cache(maxsize=1)
@@ -123,14 +131,23 @@ class Model:
     params: Params
     codec_params: Params
     reader: Reader
+    heard: np.ndarray
+    """Some of the conditions of training [k, d]; k = 0 where the folder holds none."""
 
-    def conditions(self, prompts: Sequence[str | None]) -> jax.Array:
-        """[b, d]; 0 for None. ValueError for words that the model cannot be told."""
+    def conditions(self, prompts: Sequence[str | None], keys: jax.Array | None = None) -> jax.Array:
+        """[b, d]; for None one of those heard, which a key [b] draws, and 0 without keys.
+
+        ValueError for words that the model cannot be told.
+        """
         told = [prompt for prompt in prompts if prompt is not None]
         if told and not self.reader.size:
             raise ValueError("this model knows no conditions; leave the prompt out.")
         vectors = iter(self.reader.vectors(told) if told else ())
-        rows = [np.zeros(self.reader.size) if prompt is None else next(vectors) for prompt in prompts]
+        drawn = np.zeros((len(prompts), self.reader.size))
+        if keys is not None and len(self.heard):
+            pick = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, WHAT), (), 0, len(self.heard)))
+            drawn = self.heard[np.asarray(pick(keys))]
+        rows = [row if prompt is None else next(vectors) for prompt, row in zip(prompts, drawn, strict=True)]
         return jnp.asarray(np.stack(rows), jnp.float32)
 
     def arrays(
@@ -141,13 +158,15 @@ class Model:
         between: bool = False,
         known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
-        """x0 [b, *shape], one a prompt (None = anything); the k-th depends on the seed, on k and on its prompt alone.
+        """x0 [b, *shape], one a prompt (None = what it heard of some shape of its training, without guidance); the k-th
+        depends on the seed, on k and on its prompt alone.
 
         between: only the first and the last are drawn so, and the others lie between them, prompt and noise.
-        known: (x0, mask) [*shape], with x0 as it must be where the mask is 1.
+        known: (x0, mask) [*shape], with x0 as it must be where the mask is 1; it says what None stands for.
         """
-        count, condition, method = len(prompts), self.conditions(prompts), self.method
+        count, method = len(prompts), self.method
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
+        condition = self.conditions(prompts, keys if known is None else None)
         start = None
         if between:
             share = jnp.linspace(0, 1, count)
@@ -185,7 +204,8 @@ def load_model(config: NativeModel, source: str | Path | None = None) -> Model:
     )
     form = jax.eval_shape(functools.partial(config.method.init, told=reader.size), jax.random.key(0))
     codec = {name: jnp.asarray(leaf, jnp.float32) for name, leaf in codec.items()}
-    return Model(config.method, unnamed(network, form, path), unflatten_dict(codec, sep="."), reader)
+    heard = np.asarray(found.get("heard", np.zeros((0, reader.size))), np.float32)
+    return Model(config.method, unnamed(network, form, path), unflatten_dict(codec, sep="."), reader, heard)
 
 
 def sample_shapes(

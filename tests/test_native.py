@@ -3,6 +3,8 @@
 import dataclasses
 
 import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
@@ -79,6 +81,16 @@ def test_a_trained_model_is_drawn_from(config, tmp_path):
 def test_shapes_do_not_depend_on_how_many_are_drawn(config):
     model = load_model(config)
     np.testing.assert_allclose(model.arrays([None] * 3, seed=5)[0], model.arrays([None], seed=5)[0], atol=1e-4)
+
+
+def test_without_a_prompt_it_makes_one_of_the_shapes_it_heard_of(config):
+    model, keys = load_model(config), jax.random.split(jax.random.key(0), 6)
+    rows = model.conditions([None] * 6, keys)
+    assert all(np.isclose(model.heard, row, atol=1e-6).all(1).any() for row in np.asarray(rows))
+    assert len(np.unique(rows, axis=0)) > 1 and np.abs(rows).max() > 0.1
+    deaf = dataclasses.replace(model, heard=model.heard[:0])
+    for silent in (model.conditions([None]), deaf.conditions([None], keys[:1])):
+        chex.assert_trees_all_equal(silent, jnp.zeros((1, model.reader.size)))
 
 
 def test_interpolation_goes_from_one_shape_to_another(config):
