@@ -35,7 +35,7 @@ from jax3d.types import Key, Mesh, Params
 
 CRUMB = 0.02
 """Parts with a smaller share of the faces are no objects but a network's mistakes: some nodes of the wrong sign."""
-SLACK = 0.01
+SLACK = 0.02
 """How far outside the grid's solid its mesh is read off, world units."""
 
 
