@@ -46,7 +46,7 @@ Told = Literal["text", "class", "nothing"]
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 TOGETHER = 8  # shapes of a batch
 HEARD = 512  # shapes of which a model remembers what it was told
-WHAT = 2**32 - 1  # the key of what a shape is to be, when nobody says, is fold_in(key, WHAT)
+WHAT = 2**32 - 1  # the key of what shapes are to be, when nobody says, is fold_in(seed's, WHAT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,8 +134,8 @@ class Model:
     heard: np.ndarray
     """Some of the conditions of training [k, d]; k = 0 where the folder holds none."""
 
-    def conditions(self, prompts: Sequence[str | None], keys: jax.Array | None = None) -> jax.Array:
-        """[b, d]; for None one of those heard, which a key [b] draws, and 0 without keys.
+    def conditions(self, prompts: Sequence[str | None], seed: int | None = None) -> jax.Array:
+        """[b, d]; for None, with a seed, one of those heard, in a random order, and 0 without.
 
         ValueError for words that the model cannot be told.
         """
@@ -144,9 +144,9 @@ class Model:
             raise ValueError("this model knows no conditions; leave the prompt out.")
         vectors = iter(self.reader.vectors(told) if told else ())
         drawn = np.zeros((len(prompts), self.reader.size))
-        if keys is not None and len(self.heard):
-            pick = jax.vmap(lambda key: jax.random.randint(jax.random.fold_in(key, WHAT), (), 0, len(self.heard)))
-            drawn = self.heard[np.asarray(pick(keys))]
+        if seed is not None and len(self.heard):
+            order = jax.random.permutation(jax.random.fold_in(jax.random.key(seed), WHAT), len(self.heard))
+            drawn = self.heard[np.resize(order, len(prompts))]
         rows = [row if prompt is None else next(vectors) for prompt, row in zip(prompts, drawn, strict=True)]
         return jnp.asarray(np.stack(rows), jnp.float32)
 
@@ -166,7 +166,7 @@ class Model:
         """
         count, method = len(prompts), self.method
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
-        condition = self.conditions(prompts, keys if known is None else None)
+        condition = self.conditions(prompts, seed if known is None else None)
         start = None
         if between:
             share = jnp.linspace(0, 1, count)

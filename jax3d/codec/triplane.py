@@ -34,11 +34,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from jax3d.codec.sdf_grid import CRUMB, SLACK
+from jax3d.codec.sdf_grid import CRUMB
 from jax3d.math import grid, isosurface, planes
 from jax3d.nn.layers import Dense
 from jax3d.types import Key, Mesh, Params
 
+SLACK = 0.015  # how far outside the planes' solid its mesh is read off (codec/sdf_grid.py), world units
 CHUNK = 4096  # vertices coloured at once: one compilation for meshes of all sizes
 CLOSE, AROUND = 0.03, 0.15  # standard deviations of the distances from the surface, world units
 
