@@ -9,10 +9,9 @@ was told of some shapes as `heard`, and model.json: what the conditions are, and
 import dataclasses
 import functools
 import hashlib
-import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -36,13 +35,12 @@ from jax3d.io.weights import read_json, read_weights, write_json, write_weights
 from jax3d.math.random import normal_each
 from jax3d.methods.native import Native
 from jax3d.preview import preview
-from jax3d.prior import clip
+from jax3d.reader import Reader, Told, classes_of, conditions, reader_of
 from jax3d.train.checkpoint import plain
 from jax3d.train.loop import TrainConfig
 from jax3d.train.state import State
 from jax3d.types import Mesh, Params, Points, Task
 
-Told = Literal["text", "class", "nothing"]
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 TOGETHER = 8  # shapes of a batch
 HEARD = 512  # shapes of which a model remembers what it was told
@@ -68,7 +66,7 @@ class NativeModel:
     def task(self) -> Task:
         """Shapes with their conditions."""
         data, _, kept = prepared(self)
-        condition = self._conditions(data).astype(np.float16)
+        condition = conditions(self.told, self.judge, data).astype(np.float16)
         batches = shuffled({"kept": kept, "condition": condition}, self.method.batch_size, seed=self.shapes.seed)
         return self.method.task(batches, self.train.steps, load_model(self).params if self.warm else None)
 
@@ -76,21 +74,15 @@ class NativeModel:
         """Write the model's folder, workdir/model, in float16, and a sheet of samples."""
         data, codec_params, _ = prepared(self)
         some = np.linspace(0, len(data["name"]) - 1, min(HEARD, len(data["name"]))).astype(int)
-        heard = self._conditions({name: data[name][some] for name in ("name", "caption", "brief")})[:, 0]
+        about_some = {name: data[name][some] for name in ("name", "caption", "brief")}
+        heard = conditions(self.told, self.judge, about_some, classes_of(data["name"]))[:, 0]
         tensors = {"network": state.averaged, "heard": heard} | ({"codec": codec_params} if codec_params else {})
         write_weights(workdir / "model" / WEIGHTS, named(tensors), jnp.float16)
-        about = {"told": self.told, "judge": self.judge, "classes": _classes(data["name"])}
+        about = {"told": self.told, "judge": self.judge, "classes": classes_of(data["name"])}
         write_json(workdir / "model" / ABOUT, about | {"method": plain(self.method)})
         captions = [str(caption) for caption in data["caption"][:16]] if self.told == "text" else [None] * 16
         model = load_model(self, workdir / "model")
         write_image(preview(model.decode(model.arrays(captions))), workdir / "samples.png")
-
-    def _conditions(self, data: dict[str, np.ndarray]) -> np.ndarray:
-        """What the shapes are told [n, wordings, d]."""
-        reader = _reader(self.told, self.judge, _classes(data["name"]))
-        classes = [_class(name) for name in data["name"]]
-        wordings = (data["caption"], data["brief"]) if self.told == "text" else (classes,)
-        return np.stack([reader.vectors(list(map(str, words))) for words in wordings], 1)
 
 
 @functools.lru_cache(maxsize=1)
@@ -113,14 +105,6 @@ def prepared(config: NativeModel) -> tuple[dict[str, np.ndarray], Params, np.nda
     if params:
         write_weights(path, {"kept": kept} | named(params))
     return data, params, kept
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reader:
-    """Words -> the vectors that a model was trained to be told."""
-
-    size: int
-    vectors: Callable[[Sequence[str]], np.ndarray]  # words -> [b, size]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,7 +180,7 @@ def load_model(config: NativeModel, source: str | Path | None = None) -> Model:
     if not path.is_file() or not (folder / ABOUT).is_file():
         raise ValueError(f"{folder} holds no {WEIGHTS} with {ABOUT}; train it first, or give --model FOLDER.")
     about = read_json(folder / ABOUT)
-    reader = _reader(about["told"], about["judge"], about["classes"])
+    reader = reader_of(about["told"], about["judge"], about["classes"])
     found = read_weights(path)
     network, codec = (
         {name.removeprefix(start): found[name] for name in found if name.startswith(start)}
@@ -284,35 +268,3 @@ def write_shapes(
     seconds = dict(zip(("load", "sample", "decode"), np.diff(clock).round(2).tolist(), strict=True))
     figures = {"prompt": prompt, "count": count, "seed": seed, "seconds": seconds}  # sample: with its compilation
     write_json(out / "metrics.json", figures | {"device": jax.devices()[0].device_kind})
-
-
-def _reader(told: Told, judge: str, classes: Sequence[str]) -> Reader:
-    """How words become conditions. CLIP's vectors are scaled to numbers of size 1."""
-    if told == "nothing":
-        return Reader(0, lambda words: np.zeros((len(words), 0)))
-    if told == "class":
-
-        def one_hot(words: Sequence[str]) -> np.ndarray:
-            for word in words:
-                if word not in classes:
-                    raise ValueError(f"this model has no class '{word}'{cli.nearest(word, list(classes))}.")
-            return np.eye(len(classes))[[list(classes).index(word) for word in words]]
-
-        return Reader(len(classes), one_hot)
-    read = clip.load(judge)
-    size = read.config.projection_dim
-
-    def vectors(words: Sequence[str]) -> np.ndarray:
-        parts = [read.text_features(read.params, words[k : k + 256]) for k in range(0, len(words), 256)]
-        return np.concatenate(parts) * size**0.5
-
-    return Reader(size, vectors)
-
-
-def _classes(names: np.ndarray) -> list[str]:
-    return sorted({_class(name) for name in names})
-
-
-def _class(name: str) -> str:
-    """Of 'chair-000012' (procedural) chair, of 'lamps/tall.glb' (a file) lamps."""
-    return re.split(r"[/\\]|-\d+$", str(name))[0]
