@@ -74,8 +74,7 @@ class NativeModel:
         """Write the model's folder, workdir/model, in float16, and a sheet of samples."""
         data, codec_params, _ = prepared(self)
         some = np.linspace(0, len(data["name"]) - 1, min(HEARD, len(data["name"]))).astype(int)
-        about_some = {name: data[name][some] for name in ("name", "caption", "brief")}
-        heard = conditions(self.told, self.judge, about_some, classes_of(data["name"]))[:, 0]
+        heard = conditions(self.told, self.judge, data)[some, 0]
         tensors = {"network": state.averaged, "heard": heard} | ({"codec": codec_params} if codec_params else {})
         write_weights(workdir / "model" / WEIGHTS, named(tensors), jnp.float16)
         about = {"told": self.told, "judge": self.judge, "classes": classes_of(data["name"])}
@@ -142,11 +141,12 @@ class Model:
         between: bool = False,
         known: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
-        """x0 [b, *shape], one a prompt (None = what it heard of some shape of its training, without guidance); the k-th
-        depends on the seed, on k and on its prompt alone.
+        """x0 [b, *shape], one a prompt (None = what it heard of some shape of its training); the k-th depends on the
+        seed, on k and on its prompt alone, and on whether all are None, which then are not guided.
 
         between: only the first and the last are drawn so, and the others lie between them, prompt and noise.
-        known: (x0, mask) [*shape], with x0 as it must be where the mask is 1; it says what None stands for.
+        known: (x0, mask) [*shape], with x0 as it must be where the mask is 1; None is then told nothing, lest it be
+        something else than what is there.
         """
         count, method = len(prompts), self.method
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(count))
@@ -158,7 +158,7 @@ class Model:
             start = slerp(*(jnp.broadcast_to(end, (count, *end.shape)) for end in (first, last)), share)
             condition = condition[0] + share[:, None] * (condition[-1] - condition[0])
         if all(prompt is None for prompt in prompts):
-            method = dataclasses.replace(method, guidance=1.0)  # the same array in half the time
+            method = dataclasses.replace(method, guidance=1.0)  # as various as what it was trained with
         if known is not None:
             method = dataclasses.replace(method, sampler=euler_ancestral, sample_steps=2 * method.sample_steps)
         found, together = [], min(TOGETHER, count)

@@ -21,11 +21,9 @@ class Reader:
     vectors: Callable[[Sequence[str]], np.ndarray]  # words -> [b, size]
 
 
-def conditions(
-    told: Told, judge: str, data: Mapping[str, np.ndarray], classes: Sequence[str] | None = None
-) -> np.ndarray:
-    """What shapes are told [n, wordings, d], of which one wording counts at a time; `classes` are theirs by default."""
-    reader = reader_of(told, judge, classes_of(data["name"]) if classes is None else classes)
+def conditions(told: Told, judge: str, data: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What the shapes of a data set are told [n, wordings, d], of which one wording counts at a time."""
+    reader = reader_of(told, judge, classes_of(data["name"]))
     named = [class_of(name) for name in data["name"]]
     wordings = (data["caption"], data["brief"]) if told == "text" else (named,)
     return np.stack([reader.vectors(list(map(str, words))) for words in wordings], 1)

@@ -1,4 +1,5 @@
-"""Denoisers of sets of points: permuting the points permutes the answer, as no position in the list is encoded.
+"""Denoisers of sets of points: permuting the points permutes the answer, as no position in the list is encoded, but for
+whether it is among the first `seen`.
 
 SetTransformer        every point attends to every point: cost ~ n^2 (survey; Point-E, arXiv:2212.08751); or to the
                       first `seen`: cost ~ n. At first near points attend to each other (nn/nearby)
