@@ -112,8 +112,15 @@ def generate(
         about = about | {"model": str(model or fine.model or coarse.model), "method": fine}
         before = Asset(scene, params, None, None, {})
         begun, start = fine.begin(scene, params)
-        state = run(begun, prior, workdir and Path(workdir) / "fine", about, start=start, done=steps)
-        scene, params, steps = begun.scene, state.averaged | {"fixed": start["fixed"]}, steps + int(state.step)
+        fixed, asked = {"fixed": start["fixed"]}, 0
+        if isinstance(begun, Refine) and begun.fit_steps:
+            fit, asked = begun.fit(scene, params, start), begun.fit_steps
+            config = TrainConfig(asked, seed, checkpoint_every=0, progress=progress)
+            state = train(fit, config, workdir and Path(workdir) / "surface", about=about)
+            start = state.params | fixed
+        if not asked or int(state.step) == asked:
+            state = run(begun, prior, workdir and Path(workdir) / "fine", about, start=start, done=steps)
+        scene, params, steps = begun.scene, state.averaged | fixed, steps + int(state.step)
         names.append("refine")
         clock.append(time.time())
     mesh, points = _export(fine if before else coarse, scene, params, export)

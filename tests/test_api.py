@@ -101,6 +101,7 @@ def magic(method):
         guidance=method.guidance,
         stages=((0.0, 16),),
         batch_size=2,
+        fit_steps=2,
         steps=4,
         texture=256,
     )

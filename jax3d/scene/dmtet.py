@@ -30,6 +30,7 @@ from jax3d.math import fairing, isosurface, marching
 from jax3d.math.camera import Camera
 from jax3d.math.marching import Surface
 from jax3d.math.outline import edges_of
+from jax3d.math.spread import spread
 from jax3d.math.tetrahedra import REACH, Tetrahedra, deform, kuhn, near_surface, subdivide
 from jax3d.nn.field import Voxels
 from jax3d.render.antialias import Edges
@@ -176,6 +177,14 @@ class DMTet:
             "demand": jax.tree.map(jnp.max, out.extras["demand"]) | {"surface": wanted},
         }
         return out.replace(extras=terms)
+
+    def spread(self, params: Params, width: float) -> Params:
+        """The same parameters, whose distances have blurred gradients (math/spread), `width` in spacings; 0 = as is."""
+        if not width:
+            return params
+        places = jnp.rint((params["fixed"]["grid"].vertices + 1) / self.spacing).astype(int)
+        size = self.cells * 2**self.halvings + 1
+        return params | {"distance": spread(params["distance"], places, size, width)}
 
     def _color(self, params: Params, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         return self.texture.apply({"params": params["texture"]}, points, None)[1]

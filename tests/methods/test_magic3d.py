@@ -1,4 +1,5 @@
-"""Magic3D's second stage: it begins at the field's surface with its colours; gradients reach all parts of the mesh."""
+"""Magic3D's second stage: it begins at the field's surface with its colours and comes to look like it; gradients reach
+all parts of the mesh, those of the distances spread."""
 
 import dataclasses
 
@@ -14,6 +15,7 @@ from jax3d.prior.views import ViewWords
 from jax3d.render.shade import Shading
 from jax3d.scene.dmtet import DMTet
 from jax3d.scene.nerf import NeRF
+from jax3d.train.loop import TrainConfig, train
 
 FIELD = Voxels(resolution=8)
 TINY = Refine(
@@ -39,6 +41,32 @@ def test_it_begins_where_the_field_is_with_its_colours():
     finer, again = halved.begin(scene, params)
     assert finer.scene.spacing == begun.scene.spacing / 2 and finer.scene.room[1] > 2 * begun.scene.room[1]
     chex.assert_trees_all_equal(again["texture"], params["field"])
+
+
+def test_the_first_surface_is_bent_until_it_looks_like_the_field():
+    """A ball with soft edges, from the surface of a third of its density: too thick, until it is fitted."""
+    scene = NeRF(field=FIELD)
+    params = scene.init(jax.random.key(0))
+    method = dataclasses.replace(TINY, fit_steps=30, share=0.01)
+    begun, start = method.begin(scene, params)
+    task = begun.fit(scene, params, start)
+    seen = []
+    note = lambda step, state, figures: seen.append(figures["silhouette"])  # noqa: E731
+    state = train(task, TrainConfig(steps=30, callback_every=1, progress=False), callback=note)
+    assert sum(seen[-5:]) < 0.5 * sum(seen[:5]), seen
+    assert set(state.params) == {"distance", "offset", "texture"}
+
+
+def test_halved_grids_spread_gradients_by_their_own_spacing():
+    scene = dataclasses.replace(TINY.scene, halvings=1)
+    params = scene.init(jax.random.key(0))
+    one = jnp.argmin(jnp.sum((params["fixed"]["grid"].vertices - jnp.array([0.5, 0.0, 0.0])) ** 2, axis=-1))
+    distance = lambda d, width: scene.spread(params | {"distance": d}, width)["distance"][one]  # noqa: E731
+    far = jnp.linalg.norm(params["fixed"]["grid"].vertices - params["fixed"]["grid"].vertices[one], axis=-1)
+    sharp, blurred = (jax.grad(distance)(params["distance"], width) for width in (0.0, 0.5))
+    assert (sharp != 0).sum() == 1 and (blurred != 0).sum() > 7
+    assert float(jnp.max(jnp.where(blurred != 0, far, 0.0))) <= 2 * 3**0.5 * scene.spacing + 1e-6
+    assert float(jnp.argmax(blurred)) == one
 
 
 def test_the_gradient_reaches_distances_offsets_and_texture(make_prior):
