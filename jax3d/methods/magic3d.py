@@ -81,6 +81,11 @@ class Refine:
     texture: int | None = 1024
     """Texels along an edge of the exported mesh's texture; None = colours at the vertices."""
 
+    def __post_init__(self):
+        if self.spread < 0 or self.fit_steps < 0:
+            least = {"spread": self.spread, "fit_steps": self.fit_steps}
+            raise ValueError(f"spread and fit_steps must be 0 or more, are {least}; 0 = not at all.")
+
     def begin(self, scene: NeRF, params: Params) -> tuple["Refine", Params]:
         """The method with room for the surface of a field, and the parameters there; the field is that of the texture.
 

@@ -6,6 +6,7 @@ import dataclasses
 import chex
 import jax
 import jax.numpy as jnp
+import pytest
 
 from jax3d.math.ramp import ramp
 from jax3d.methods.magic3d import Fairness, Refine
@@ -55,6 +56,8 @@ def test_the_first_surface_is_bent_until_it_looks_like_the_field():
     state = train(task, TrainConfig(steps=30, callback_every=1, progress=False), callback=note)
     assert sum(seen[-5:]) < 0.5 * sum(seen[:5]), seen
     assert set(state.params) == {"distance", "offset", "texture"}
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        dataclasses.replace(method, spread=-1.0)
 
 
 def test_halved_grids_spread_gradients_by_their_own_spacing():
