@@ -20,7 +20,8 @@ import numpy as np
 import tyro
 
 from jax3d import cli
-from jax3d.api import Export, Method, check_input, estimate, generate
+from jax3d.api import Export, Method, check_input, generate
+from jax3d.cost import estimate
 from jax3d.io.atomic import replacing
 from jax3d.io.image import contact_sheet, enlarge, write_image
 from jax3d.io.mesh import load_mesh

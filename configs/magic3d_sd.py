@@ -2,11 +2,11 @@
 
     python sample.py magic3d_sd --prompt "a corgi" [--coarse.model FOLDER]
 
-From configs/magic3d-coarse-sd.yaml and magic3d-refine-sd.yaml of threestudio at 28d9d80: cameras, blob, guidance,
-weighting, times, steps and the weight of the normals. Its guidance scale 100 is added to the conditional prediction,
-which is 101 in ours. Its fields are hash grids, ours dense voxels; its grid of 128 cubes is ours of 64 whose tetrahedra
-near the surface are halved; rates of the distances are ours. Needs a GPU; only its form was run by us, a few steps with
-the bundled model (no published weights where this was written).
+From configs/magic3d-coarse-sd.yaml and magic3d-refine-sd.yaml of threestudio at 02d05b0: cameras, blob, guidance,
+weighting, times, steps, shading and the weight of the normals. Its guidance scale 100 is added to the conditional
+prediction, which is 101 in ours. Its fields are hash grids, ours dense voxels; its grid of 128 cubes is ours of 64
+whose tetrahedra near the surface are halved; rates of the distances are ours. Needs a GPU; only its form was run by us,
+a few steps with the bundled model (no published weights where this was written).
 """
 
 from jax.nn import softplus
@@ -49,6 +49,7 @@ config = Magic3D(
         steps=5000,
         batch_size=1,
         stages=((0.0, 512),),
+        shading=Shading(lit=ramp(0.75), textureless=ramp(0.5)),
         fairness=Fairness(normal_variation=ramp(1e4)),
         texture_rate=ramp(1e-2),
         texture=2048,

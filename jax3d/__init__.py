@@ -11,7 +11,7 @@ _HOME = {  # of each name of the face
     "Deform": "reconstruction",
     "DreamFusion": "api",
     "DreamGaussian": "api",
-    "estimate": "api",
+    "estimate": "cost",
     "generate": "api",
     "Magic3D": "api",
     "Reconstruct": "reconstruction",

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax3d.asset import Asset, each, picture
@@ -112,15 +111,11 @@ def generate(
         about = about | {"model": str(model or fine.model or coarse.model), "method": fine}
         before = Asset(scene, params, None, None, {})
         begun, start = fine.begin(scene, params)
-        fixed, asked = {"fixed": start["fixed"]}, 0
-        if isinstance(begun, Refine) and begun.fit_steps:
-            fit, asked = begun.fit(scene, params, start), begun.fit_steps
-            config = TrainConfig(asked, seed, checkpoint_every=0, progress=progress)
-            state = train(fit, config, workdir and Path(workdir) / "surface", about=about)
-            start = state.params | fixed
-        if not asked or int(state.step) == asked:
+        start, state = _fitted(begun, scene, params, start, seed, workdir, about, progress)
+        if state is None:
             state = run(begun, prior, workdir and Path(workdir) / "fine", about, start=start, done=steps)
-        scene, params, steps = begun.scene, state.averaged | fixed, steps + int(state.step)
+        scene, params = begun.scene, state.averaged | {"fixed": start["fixed"]}
+        steps += int(state.step)
         names.append("refine")
         clock.append(time.time())
     mesh, points = _export(fine if before else coarse, scene, params, export)
@@ -129,6 +124,27 @@ def generate(
     metrics = {"prompt": prompt, "seed": seed, "steps": steps, "skipped_steps": int(state.skipped)}
     metrics |= {"seconds": seconds, "device": jax.devices()[0].device_kind} | _describe(mesh, points)
     return Asset(scene, params, mesh, points, metrics, before)
+
+
+def _fitted(
+    method: Refine | Paint,
+    scene: Scene,
+    params: Params,
+    start: Params,
+    seed: int,
+    workdir: str | Path | None,
+    about: dict[str, Any],
+    progress: bool,
+) -> tuple[Params, State | None]:
+    """What the second stage begins with: `start`, where it has to look like the scene made to; and the state there if
+    Ctrl-C ended the run.
+    """
+    if not isinstance(method, Refine) or not method.fit_steps:
+        return start, None
+    config = TrainConfig(method.fit_steps, seed, checkpoint_every=0, progress=progress)
+    task = method.fit(scene, params, start)
+    state = train(task, config, workdir and Path(workdir) / "surface", about=about)
+    return state.params | {"fixed": start["fixed"]}, None if int(state.step) == method.fit_steps else state
 
 
 def _distilled(
@@ -247,48 +263,3 @@ def _watch(
             callback(before + step, np.stack(views), figures)
 
     return watch
-
-
-def estimate(prompt: str, *, method: Method | None = None, model: str | Path | None = None) -> str:
-    """What a run would be, without running it: config, parameters, memory and time.
-
-    The step is compiled, not executed; its time is its arithmetic over the rate of a matrix product measured here.
-    """
-    method = method or DreamFusion()
-    coarse, fine = parts(method)
-    prior = stable_diffusion.load(model or coarse.model)
-    known = [part for part in (coarse, fine) if part and not isinstance(part, Paint)]  # its mesh is not there yet
-    return "\n".join([str(method), *(_cost(part, prior, prompt) for part in known)])
-
-
-def _cost(method: Part, prior: StableDiffusion, prompt: str) -> str:
-    task = method.task(prior, prompt)
-    params = jax.eval_shape(task.init, jax.random.key(0))
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), task.batch_size))
-    gradient = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
-    step = gradient.lower(params, task.frozen, (), keys, jnp.int32(0)).compile()
-    flops, memory = step.cost_analysis().get("flops", 0.0), step.memory_analysis()
-    arrays = 3 * _size(params) + _size(task.frozen)
-    total = (arrays + getattr(memory, "temp_size_in_bytes", 0)) / 2**30
-    seconds = method.steps * flops / _matrix_rate()
-    trained, frozen = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (params, task.frozen))
-    return (
-        f"parameters: {trained:,} optimised, {frozen:,} frozen\n"
-        f"memory: about {total:.2f} GiB of arrays\n"
-        f"time: about {seconds / 60:.1f} min for {method.steps} steps ({flops / 1e9:.1f} GFLOP each) "
-        f"on {jax.devices()[0].device_kind}, and the compilation"
-    )
-
-
-def _size(tree: Params) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _matrix_rate(edge: int = 2048) -> float:
-    """Floating-point operations a second of a matrix product, half of it: other work runs at that at best."""
-    product = jax.jit(lambda a: a @ a)
-    a = jnp.ones((edge, edge))
-    product(a).block_until_ready()
-    start = time.perf_counter()
-    product(a).block_until_ready()
-    return 0.5 * 2 * edge**3 / (time.perf_counter() - start)

@@ -124,6 +124,7 @@ def test_magic3d_refines_the_field_as_a_mesh_and_resumes_there(magic, tmp_path):
         "a red chair", method=magic, workdir=tmp_path, callback=note, callback_every=1, progress=False
     )
     assert 4 <= seen[0] <= seen[-1] == 6  # what was done is not done again
+    assert (tmp_path / "surface" / "checkpoints" / "2").is_dir()  # the fit to the field
     assert whole.metrics["steps"] == 6 and list(whole.metrics["seconds"]) == ["load", "optimise", "refine", "export"]
     assert whole.mesh.texture is not None and whole.before.scene == magic.coarse.scene
     whole.save(tmp_path / "asset", frames=8, size=32)
@@ -135,6 +136,19 @@ def test_magic3d_refines_the_field_as_a_mesh_and_resumes_there(magic, tmp_path):
         jax3d.generate("a red chair", method=late)
     with pytest.raises(ValueError, match="ends with a mesh"):
         jax3d.generate("a red chair", method=magic, export="nerf")
+
+
+def test_ctrl_c_while_the_surface_is_fitted_ends_the_run_with_that_surface(magic, monkeypatch):
+    whole = api.train
+
+    def interrupted(task, config, *args, **named):
+        """Of the fit, the only part without pictures on the way, one step of two."""
+        steps = config.steps if config.callback_every else 1
+        return whole(task, dataclasses.replace(config, steps=steps), *args, **named)
+
+    monkeypatch.setattr(api, "train", interrupted)
+    asset = jax3d.generate("a red chair", method=magic, progress=False)
+    assert asset.metrics["steps"] == 2 + 1 and asset.before is not None and len(asset.mesh.faces) > 10
 
 
 def test_dreamgaussian_paints_the_mesh_of_its_gaussians_and_resumes_there(method, tmp_path, monkeypatch):

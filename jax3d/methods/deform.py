@@ -3,7 +3,7 @@
     repeat:  some of the pictures (C, alpha) with their cameras,  a background b each
              loss = mean |render over b - (alpha C + (1 - alpha) b)| + mask mean |opacity - alpha| + fairness
 
-with absolute differences, as in nvdiffrec (arXiv 2111.12503). A `Template` begins as a ball and keeps its genus. A
+(render/likeness). A `Template` begins as a ball and keeps its genus. A
 `DMTet` need not, and begins as the visual hull of the pictures (math/hull).
 """
 
@@ -20,7 +20,7 @@ from jax3d.math.even_adam import even_adam
 from jax3d.math.hull import visual_hull
 from jax3d.math.ramp import Ramp, ramp
 from jax3d.math.random import split_each, uniform_each
-from jax3d.render.shade import composite
+from jax3d.render.likeness import unlikeness
 from jax3d.scene.dmtet import DMTet
 from jax3d.scene.template import Template
 from jax3d.types import Key, Params, Task
@@ -71,17 +71,14 @@ class Deform:
             out = self.scene.render(params | {"fixed": frozen["scene"]}, view, None, height=height, width=width)
             background = uniform_each(k_background, (1, 1, 3))
             alpha = truth[..., 3]
-            goal = composite(truth[..., :3] * alpha[..., None], alpha, background)
-            color = jnp.mean(jnp.abs(composite(out.rgb, out.opacity, background) - goal))
-            silhouette = jnp.mean(jnp.abs(out.opacity - alpha))
+            off = unlikeness(out, truth[..., :3] * alpha[..., None], alpha, background)
             weights = {"normal_variation": self.normal_variation, "sign_entropy": self.sign_entropy}
             terms = {
                 name: weight.schedule(self.steps)(step) * out.extras[name]
                 for name, weight in weights.items()
                 if name in out.extras
             }
-            metrics = {"color": color, "silhouette": silhouette} | out.demand | terms
-            return color + self.mask * silhouette + sum(terms.values()), metrics
+            return off["color"] + self.mask * off["silhouette"] + sum(terms.values()), off | out.demand | terms
 
         return Task(init, loss, self._optimizer(set(start)), self.views, frozen=frozen)
 

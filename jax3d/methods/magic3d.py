@@ -25,6 +25,7 @@ from jax3d.math.ramp import Ramp, ramp
 from jax3d.math.random import split_each, uniform_each
 from jax3d.prior.guidance import Guidance
 from jax3d.prior.stable_diffusion import StableDiffusion
+from jax3d.render.likeness import unlikeness
 from jax3d.render.shade import Shading, composite, random_background
 from jax3d.scene.dmtet import DMTet
 from jax3d.scene.nerf import NeRF
@@ -83,8 +84,9 @@ class Refine:
 
     def __post_init__(self):
         if self.spread < 0 or self.fit_steps < 0:
-            least = {"spread": self.spread, "fit_steps": self.fit_steps}
-            raise ValueError(f"spread and fit_steps must be 0 or more, are {least}; 0 = not at all.")
+            raise ValueError(
+                f"spread and fit_steps must be 0 or more, are {self.spread} and {self.fit_steps}; 0 = not at all."
+            )
 
     def begin(self, scene: NeRF, params: Params) -> tuple["Refine", Params]:
         """The method with room for the surface of a field, and the parameters there; the field is that of the texture.
@@ -107,9 +109,8 @@ class Refine:
             whole = self.scene.spread(params | {"fixed": frozen["scene"]}, self.spread)
             out = self.scene.render(whole, camera, None, height=size, width=size)
             background = uniform_each(k_background, (1, 1, 3))
-            off = composite(out.rgb, out.opacity, background) - composite(rgb, opacity, background)
-            metrics = {"color": jnp.mean(jnp.abs(off)), "silhouette": jnp.mean(jnp.abs(out.opacity - opacity))}
-            return sum(metrics.values()), metrics | out.demand
+            terms = unlikeness(out, rgb, opacity, background)
+            return sum(terms.values()), terms | out.demand
 
         frozen = {"seen": (camera, *seen), "scene": start["fixed"]}
         optimizer = self._optimizer(self.fit_steps, self.fit_rate)
@@ -159,5 +160,5 @@ def _trained(start: Params) -> Params:
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _pictures(scene: NeRF, params: Params, cameras: Camera, size: int) -> tuple[Array, Array]:
     """What each of some cameras [n] sees of a field: premultiplied rgb [n, size, size, 3] and opacity."""
-    out = jax.lax.map(lambda camera: scene.render(params, camera, None, height=size, width=size), cameras)
+    out = scene.render(params, cameras, None, height=size, width=size)
     return out.rgb, out.opacity

@@ -51,10 +51,10 @@ def test_the_first_surface_is_bent_until_it_looks_like_the_field():
     method = dataclasses.replace(TINY, fit_steps=30, share=0.01)
     begun, start = method.begin(scene, params)
     task = begun.fit(scene, params, start)
-    seen = []
-    note = lambda step, state, figures: seen.append(figures["silhouette"])  # noqa: E731
+    seen, colors = [], []
+    note = lambda step, state, figures: (seen.append(figures["silhouette"]), colors.append(figures["color"]))  # noqa: E731
     state = train(task, TrainConfig(steps=30, callback_every=1, progress=False), callback=note)
-    assert sum(seen[-5:]) < 0.5 * sum(seen[:5]), seen
+    assert sum(seen[-5:]) < 0.5 * sum(seen[:5]) and sum(colors[-5:]) < 0.5 * sum(colors[:5]), (seen, colors)
     assert set(state.params) == {"distance", "offset", "texture"}
     with pytest.raises(ValueError, match="must be 0 or more"):
         dataclasses.replace(method, spread=-1.0)
