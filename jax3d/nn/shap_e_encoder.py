@@ -16,7 +16,8 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from jax3d.math.encoding import octaves
-from jax3d.nn.layers import Conv, Dense, LayerNorm, convolve, fan_in
+from jax3d.nn.convolution import convolve
+from jax3d.nn.layers import Conv, Dense, LayerNorm, fan_in
 from jax3d.nn.perceiver import Blocks, CrossBlocks
 from jax3d.nn.shap_e import PLACE
 from jax3d.nn.shap_e_config import TransmitterConfig
