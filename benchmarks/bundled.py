@@ -52,10 +52,10 @@ def main() -> None:
         keys = jax.random.split(jax.random.key(0), len(specs))
         images = np.asarray(over_random_background(data["rgba"], keys))
         truth = [(spec["color"], spec["category"]) for spec in specs]
-        level = np.flatnonzero((data["elevation"] >= 0) & (data["elevation"] <= 40))
-        kind = "held-out" if held_out else "seen"
-        print(f"renders of {kind} pairs", accuracy(judge, images, truth))
-        print("  of these from 0 to 40 degrees", accuracy(judge, images[level], [truth[k] for k in level]))
+        print(f"renders of {'held-out' if held_out else 'seen'} pairs")
+        for low, high in (-15, 75), (-15, 60), (0, 40):
+            rows = np.flatnonzero((data["elevation"] >= low) & (data["elevation"] <= high))
+            print(f"  from {low} to {high} degrees", accuracy(judge, images[rows], [truth[k] for k in rows]))
 
     prior = stable_diffusion.load("tiny-sd")
     rng = np.random.default_rng(0)
