@@ -68,9 +68,12 @@ def _convolve(x: Array, kernel: Array, stride: int, padding: tuple[tuple[int, in
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve_image(x: Array, kernel: Array, stride: int, padding: tuple[int, int], six: bool) -> Array:
-    """On CPUs with gradients of its own, where XLA's take up to 4 times (stride 2) and 9 times (stride 1) as long."""
+    """On CPUs with gradients of its own, where XLA's take up to 4 times (stride 2) and 9 times (stride 1) as long.
+
+    six: on CPUs by Toom-Cook's form, where _six_pays.
+    """
     plain = lambda x, kernel: _convolve(x, kernel, stride, (padding, padding))  # noqa: E731
-    return jax.lax.platform_dependent(x, kernel, cpu=_convolve_strips if six else plain, default=plain)
+    return jax.lax.platform_dependent(x, kernel, cpu=_convolve_strips, default=plain) if six else plain(x, kernel)
 
 
 def _backward_image(
@@ -90,10 +93,8 @@ def _backward_image(
         return jax.lax.platform_dependent(*saved, g, cpu=cpu, default=x_bar), kernel_bar(*saved, g)
     turned = lambda x, kernel, g: _convolve_strips(g, kernel[::-1, ::-1].swapaxes(2, 3))  # noqa: E731
     cpu = lambda x, kernel, g: _kernel_gradient(x, kernel.shape, g, padding[0])  # noqa: E731
-    return (
-        jax.lax.platform_dependent(*saved, g, cpu=turned if six else x_bar, default=x_bar),
-        jax.lax.platform_dependent(*saved, g, cpu=cpu, default=kernel_bar),
-    )
+    in_x = jax.lax.platform_dependent(*saved, g, cpu=turned, default=x_bar) if six else x_bar(*saved, g)
+    return in_x, jax.lax.platform_dependent(*saved, g, cpu=cpu, default=kernel_bar)
 
 
 _convolve_image.defvjp(lambda x, kernel, *form: (_convolve_image(x, kernel, *form), (x, kernel)), _backward_image)
