@@ -51,6 +51,18 @@ def nearest(word: str, known: list[str]) -> str:
     return (f"; did you mean '{close[0]}'?" if close else "") + f" (known: {', '.join(known)})"
 
 
+protocols = tyro.constructors.ConstructorRegistry()
+
+
+@protocols.struct_rule
+def _kind_of_default(info: tyro.constructors.StructTypeInfo) -> tyro.constructors.StructConstructorSpec | None:
+    """A field whose type is a protocol has the options of what stands there."""
+    if not getattr(info.type, "_is_protocol", False) or not dataclasses.is_dataclass(info.default):
+        return None
+    found = dataclasses.replace(info, type=type(info.default))
+    return tyro.constructors.ConstructorRegistry.get_struct_spec(found)
+
+
 def parse(
     options: Callable[..., Options], default: str, argv: list[str], suits: Callable[[Any], bool], other: str
 ) -> tuple[Options, Any, str]:
@@ -75,7 +87,12 @@ def parse(
         with contextlib.redirect_stderr(text):
             kinds = (tyro.conf.AvoidSubcommands,)  # a field of several kinds keeps that of the config
             parsed, unknown = tyro.cli(
-                arguments, args=rest, description=description, return_unknown_args=True, config=kinds
+                arguments,
+                args=rest,
+                description=description,
+                return_unknown_args=True,
+                config=kinds,
+                registry=protocols,
             )
     except SystemExit as stop:
         if stop.code in (0, None):

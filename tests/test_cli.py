@@ -29,6 +29,7 @@ def refused(capsys, monkeypatch, program, *argv: str) -> str:
         (["dreamfusoin", "--prompt", "a chair"], ["dreamfusoin", "did you mean 'dreamfusion'"]),
         (["--prompt", "a chair", "--guidance.scal", "3"], ["--guidance.scal", "did you mean '--guidance.scale'"]),
         (["--prompt", "a chair", "--steps", "many"], ["many", "steps"]),
+        (["--prompt", "a chair", "--guidance.weight", "3"], ["--guidance.weight", "is fixed"]),
         (["--prompt", "  "], ["prompt is empty", "--prompt"]),
         ([], ["prompt is empty", "--prompt"]),
         (["--image", "cat.png"], ["text only", "--prompt"]),
@@ -67,6 +68,14 @@ def test_overrides_reach_nested_fields():
     options, config, name = cli.parse(sample.Options, "dreamfusion", argv, lambda config: True, "train.py")
     assert (options.prompt, options.dry_run, name) == ("x", True, "dreamfusion")
     assert (config.scene.samples, config.cameras.elevation) == (7, (-5.0, 30.0))
+
+
+def test_a_field_of_a_protocol_has_the_options_of_what_stands_there():
+    argv = ["pointcloud", "--method.codec.drawn", "512", "--method.network.seen", "256"]
+    options, config, name = cli.parse(sample.Options, "dreamfusion", argv, lambda config: True, "train.py")
+    bundled, _ = cli.load_config("pointcloud")
+    codec = dataclasses.replace(bundled.method.codec, drawn=512)
+    assert (config.method.codec, config.method.network.seen) == (codec, 256)
 
 
 @pytest.mark.parametrize("name", cli.config_names())
