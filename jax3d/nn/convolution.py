@@ -37,7 +37,7 @@ def toom_cook(points: Sequence[float], outputs: int, taps: int) -> tuple[np.ndar
     return A, G, np.array([*through, np.poly(a)[::-1]])
 
 
-A, G, B = (np.where(abs(matrix) > 1e-9, matrix, 0) for matrix in toom_cook((0, 2 / 3, -2 / 3, 3 / 2, -3 / 2), 4, 3))
+A, G, B = (np.where(abs(matrix) > 1e-9, matrix, 0) for matrix in toom_cook((0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2), 4, 3))
 
 
 def product(x: Float[Array, "*lead c"], kernel: Float[Array, "c d"]) -> Float[Array, "*lead d"]:

@@ -9,7 +9,7 @@ from jax3d.nn import convolution
 from jax3d.nn.convolution import convolve, toom_cook
 
 
-@pytest.mark.parametrize("points, outputs", [((0, 1, -1), 2), ((0, 2 / 3, -2 / 3, 3 / 2, -3 / 2), 4)])
+@pytest.mark.parametrize("points, outputs", [((0.0, 1.0, -1.0), 2), ((0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2), 4)])
 def test_six_products_make_four_sums_of_three(points, outputs):
     A, G, B = toom_cook(points, outputs, 3)
     rng = np.random.default_rng(0)
