@@ -106,8 +106,7 @@ def generate(
     clock.append(time.time())
     names = ["load", "optimise"]
     if fine and steps == coarse.steps:
-        if fine.model and not model:
-            prior = stable_diffusion.load(fine.model)
+        prior = stable_diffusion.load(fine.model) if fine.model and not model else prior
         about = about | {"model": str(model or fine.model or coarse.model), "method": fine}
         before = Asset(scene, params, None, None, {})
         begun, start = fine.begin(scene, params)

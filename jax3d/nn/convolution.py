@@ -1,7 +1,7 @@
 """Convolutions, channels last, and the forms of them that XLA's CPU code makes at the rate of the cores.
 
-On other platforms they are XLA's own. On CPUs, float32, three taps along the first axis of space are Toom-Cook's
-(Winograd's minimal filters, arXiv:1509.09308), which make four outputs of six products instead of twelve:
+On other platforms they are XLA's own. On CPUs, large ones in float32 of three taps an axis are Toom-Cook's along the
+first axis of space (Winograd's minimal filters, arXiv:1509.09308), with four outputs of six products, not twelve:
 
     y [4] = A ((G kernel [3]) * (B x [6]))
 
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 PIXELS = 512
 """Of images whose gradient in a kernel is one matrix product on CPUs."""
 MANY_PIXELS, MANY_PRODUCTS = 4096, 2**30
-"""From where on images are worth what Toom-Cook costs: transforming the kernel, and 0.2 s of compiling."""
+"""From where on images and volumes are worth what Toom-Cook costs: transforming the kernel, and 0.2 s of compiling."""
 STRIP = 2**21
 """Numbers of the strips it takes of images, so that the caches hold them."""
 
@@ -120,6 +120,7 @@ def _by_six(x: Array, kernel: Array, along: Callable[[Array, Array], Array]) -> 
 
 
 def _six_pays(x: Array, kernel: Array, stride: int, padding: tuple[int, int]) -> bool:
+    """Whether Toom-Cook's form can be taken and is faster, on CPUs; the same for the gradient in x, as sizes stay."""
     pixels = x.size // x.shape[-1]
     much = pixels >= MANY_PIXELS and pixels * kernel.size >= MANY_PRODUCTS
     form = stride, padding, set(kernel.shape[:-2]), x.shape[1] % 4, x.dtype

@@ -33,9 +33,10 @@ def test_it_is_the_same_convolution_with_the_same_gradients(space, always_six):
     plain = lambda x, kernel: convolution._convolve(x, kernel, 1, ((1, 1),) * len(space))  # noqa: E731
     wanted, back = jax.vjp(plain, x, kernel)
     found, ours = jax.vjp(lambda x, kernel: convolve(x, kernel, 1, (1, 1)), x, kernel)
-    form = str(jax.make_jaxpr(lambda x, kernel: convolve(x, kernel, 1, (1, 1)))(x, kernel))
-    assert ("optimization_barrier" in form) == (space[0] % 4 == 0)
     g = jax.random.normal(jax.random.key(2), wanted.shape)
+    suits = space[0] % 4 == 0
+    assert ("optimization_barrier" in str(jax.make_jaxpr(lambda x: convolve(x, kernel, 1, (1, 1)))(x))) == suits
+    assert ("optimization_barrier" in str(jax.make_jaxpr(ours)(g))) == suits
     for mine, other in zip((found, *ours(g)), (wanted, *back(g)), strict=True):
         np.testing.assert_allclose(mine, other, atol=3e-6 * float(jnp.abs(other).max()))
 
@@ -45,7 +46,7 @@ def test_it_is_left_to_large_float32_arrays():
         x, kernel = jnp.zeros((*shape, channels), dtype), jnp.zeros((3, 3, channels, channels), dtype)
         return "optimization_barrier" in str(jax.make_jaxpr(lambda x: convolve(x, kernel, 1, (1, 1)))(x))
 
-    assert six((1, 64, 64), 256) and six((2, 64, 64), 128 * 2)
+    assert six((1, 64, 64), 256) and six((1, 64, 64), 172)
     assert not six((1, 64, 64), 64) and not six((1, 32, 32), 512) and not six((1, 64, 64), 256, jnp.bfloat16)
 
 
