@@ -9,6 +9,8 @@ A picture has several captions, from "a red chair with green legs" to "a chair" 
 turn: asked only for whole captions, the model takes a chair with red legs for a red chair. With each goes a change of
 the picture that leaves the caption true (any colours for "a chair", any shape for "a red"), so that a pair of shape and
 colour which never occurs in training is no surprise.
+
+Training goes on with the vision tower alone where others hold to the texts' vectors (arXiv 2111.07991).
 """
 
 import dataclasses
@@ -24,9 +26,10 @@ from jax3d.math.pixels import disturb, over_random_background
 from jax3d.math.random import split_each
 from jax3d.nn.clip import CLIP
 from jax3d.nn.clip_config import CLIPTextConfig, CLIPVisionConfig
-from jax3d.types import Array, Task
+from jax3d.types import Array, Params, Task
 
 Change = Callable[[Array, Array], Array]
+VISION = ("vision_model", "visual_projection")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +48,19 @@ class Contrastive:
     steps: int = 3000
     """Length of the cosine decay; the trainer runs as many."""
 
-    def task(self, batches: Callable[[int], Any], changes: Sequence[Change]) -> Task:
+    def task(self, batches: Callable[[int], Any], changes: Sequence[Change], start: Params | None = None) -> Task:
         """A task; batches hold `rgba` uint8 [b, s, s, 4], straight alpha, and tokens `ids` [b, captions, n].
 
-        `changes`, one a caption, alter the pictures (a key each) where that caption is asked for.
+        `changes`, one a caption, alter the pictures (a key each) where that caption is asked for. It begins with
+        random weights, or with `start`, of which it trains the vision tower alone (and its state holds no more).
         """
         network = CLIP(self.text, self.vision, self.projection_dim)
         size = self.vision.image_size
+        held = {name: part for name, part in (start or {}).items() if name not in VISION}
 
         def init(key):
+            if start is not None:
+                return {name: start[name] for name in VISION}
             ids = jnp.zeros((1, self.text.max_position_embeddings), jnp.int32)
             return network.init(key, ids, jnp.zeros((1, size, size, 3)))["params"]
 
@@ -65,6 +72,7 @@ class Contrastive:
             turn = step % len(changes)
             image, ids = jax.lax.switch(turn, changes, image, k_change), batch["ids"][:, turn]
             pixels = (image - jnp.array(self.mean)) / jnp.array(self.std)
+            params = frozen | params
             text, picture = (
                 network.apply({"params": params}, ids, method="text_features"),
                 network.apply({"params": params}, pixels, method="image_features"),
@@ -78,4 +86,4 @@ class Contrastive:
             return 0.5 * jnp.mean(rows + columns), {"accuracy": hit}
 
         rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.warmup, self.steps)
-        return Task(init, loss, muon(rate, weight_decay=0.05), self.batch_size, batches=batches)
+        return Task(init, loss, muon(rate, weight_decay=0.05), self.batch_size, held, batches)

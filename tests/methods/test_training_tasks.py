@@ -68,7 +68,11 @@ def test_contrastive_tells_two_kinds_apart():
     method = Contrastive(TEXT, vision, projection_dim=8, batch_size=8, learning_rate=1e-2, warmup=1, steps=30)
     data = pictures()
     data["ids"] = np.stack([data["ids"], np.roll(data["ids"], -1, axis=1)], axis=1)  # two captions a picture
-    assert falls(losses(method.task(shuffled(data, 8, 0), [_kept, _kept])))
+    task = method.task(shuffled(data, 8, 0), [_kept, _kept])
+    assert falls(losses(task))
+    further = method.task(shuffled(data, 8, 0), [_kept, _kept], task.init(jax.random.key(1)))
+    assert set(further.init(jax.random.key(0))) == {"vision_model", "visual_projection"}  # the texts' vectors stay
+    assert falls(losses(further))
 
 
 def _kept(image, keys):
