@@ -1,43 +1,26 @@
 """Convolutions, channels last, and the forms of them that XLA's CPU code makes at the rate of the cores.
 
-On other platforms they are XLA's own. On CPUs, large ones in float32 of three taps an axis are Toom-Cook's along the
-first axis of space (Winograd's minimal filters, arXiv:1509.09308), with four outputs of six products, not twelve:
-
-    y [4] = A ((G kernel [3]) * (B x [6]))
-
-for the products of the values at six points of two polynomials are those of their product. Each of the six is a
-convolution along the other axes. The points are 0, 2/3, -2/3, 3/2, -3/2 and infinity: float32 then errs 2.4 times as
-much as the sum itself, and not 3.6 times as with 1 and 2 for 2/3 and 3/2 (root mean square, random numbers).
+On other platforms they are XLA's own. On CPUs, large ones in float32 of three taps an axis are Toom-Cook's
+(nn/toom_cook). The six convolutions along the other axes are in volumes, whose channels are few, one matrix product
+of [3 c, 3 d] each, from three pixels of a line side by side to what they add to three lines.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
+
+from jax3d.nn.toom_cook import A, G, blocks, by_six, mixed, points_of
 
 PIXELS = 512
 """Of images whose gradient in a kernel is one matrix product on CPUs."""
-MANY_PIXELS, MANY_PRODUCTS = 4096, 2**30
-"""From where on images and volumes are worth what Toom-Cook costs: transforming the kernel, and 0.2 s of compiling."""
-STRIP = 2**21
-"""Numbers of the strips it takes of images, so that the caches hold them."""
-
-
-def toom_cook(points: Sequence[float], outputs: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(A [outputs, n], G [n, taps], B [n, n]) of the text above for points and infinity; n = outputs + taps - 1."""
-    a = np.array(points)
-    gap = a[:, None] - a + np.eye(len(a))
-    last = lambda size: np.eye(size)[-1:]  # noqa: E731  the leading coefficient: the value at infinity
-    A = np.concatenate([a[:, None] ** np.arange(outputs), last(outputs)]).T
-    G = np.concatenate([a[:, None] ** np.arange(taps) / gap.prod(1, keepdims=True), last(taps)])
-    through = [np.append(np.poly(np.delete(a, i))[::-1], 0) for i in range(len(a))]
-    return A, G, np.array([*through, np.poly(a)[::-1]])
-
-
-A, G, B = (np.where(abs(matrix) > 1e-9, matrix, 0) for matrix in toom_cook((0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2), 4, 3))
+MANY = {2: (4096, 2**30), 3: (2048, 2**26)}
+"""Pixels and products from where on images (2) and volumes (3) are worth what it costs: 0.2 s of compiling."""
+STRIP, BLOCK = 2**21, 2**18
+"""Numbers of the strips it takes of images, and of the blocks of volumes, so that the caches hold what it makes."""
 
 
 def product(x: Float[Array, "*lead c"], kernel: Float[Array, "c d"]) -> Float[Array, "*lead d"]:
@@ -100,48 +83,26 @@ def _backward_image(
 _convolve_image.defvjp(lambda x, kernel, *form: (_convolve_image(x, kernel, *form), (x, kernel)), _backward_image)
 
 
-def _by_six(x: Array, kernel: Array, along: Callable[[Array, Array], Array]) -> Array:
-    """Toom-Cook's form along the first axis of space: x [b, 4 n + 2, *others, c] -> [b, 4 n, *others, d].
-
-    `along` convolves [m, *others, c] with a kernel [*taps, c, d] of the other axes.
-    """
-
-    def mixed(matrix: np.ndarray, arrays: Sequence[Array]) -> list[Array]:
-        return [sum(float(w) * array for w, array in zip(row, arrays, strict=True) if w) for row in matrix]
-
-    count = (x.shape[1] - 2) // 4
-    rows = jnp.stack(mixed(B, [x[:, i : i + 4 * count - 3 : 4] for i in range(6)]))
-    rows = jax.lax.optimization_barrier(rows)  # made once, and not in each of the six
-    taps = jnp.tensordot(jnp.asarray(G, x.dtype), kernel, 1)
-    products = [along(row.reshape(-1, *row.shape[2:]), tap) for row, tap in zip(rows, taps, strict=True)]
-    y = jnp.stack(mixed(A, products), 1)
-    y = y.reshape(x.shape[0], count, *y.shape[1:])
-    return y.reshape(x.shape[0], 4 * count, *y.shape[3:])
-
-
 def _six_pays(x: Array, kernel: Array, stride: int, padding: tuple[int, int]) -> bool:
     """Whether Toom-Cook's form can be taken and is faster, on CPUs; the same for the gradient in x, as sizes stay."""
-    pixels = x.size // x.shape[-1]
-    much = pixels >= MANY_PIXELS and pixels * kernel.size >= MANY_PRODUCTS
+    pixels, (many_pixels, many_products) = x.size // x.shape[-1], MANY[x.ndim - 2]
+    much = pixels >= many_pixels and pixels * kernel.size >= many_products
     form = stride, padding, set(kernel.shape[:-2]), x.shape[1] % 4, x.dtype
     return much and form == (1, (1, 1), {3}, 0, jnp.float32)
 
 
 def _convolve_strips(x: Array, kernel: Array) -> Array:
     """Images with a kernel of 3 x 3 and padding by 1, some rows of one of them at a time."""
-    images, height, width, channels = x.shape
-    rows = max(n for n in range(4, height + 1, 4) if height % n == 0 and (n == 4 or n * width * channels <= STRIP))
-    strips = height // rows
-    x = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    count, block = blocks(x.shape, STRIP)
+    padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
 
-    def along(lines: Array, taps: Array) -> Array:
-        return _convolve(lines[:, None], taps[None], 1, ((0, 0), (1, 1)))[:, 0]
+    def along(rows: Array, taps: Array) -> Array:
+        return jnp.stack(
+            [_convolve(row[:, None], tap[None], 1, ((0, 0), (1, 1)))[:, 0] for row, tap in zip(rows, taps, strict=True)]
+        )
 
-    def strip(i: Array) -> Array:
-        part = (1, rows + 2, width, channels)
-        return _by_six(jax.lax.dynamic_slice(x, (i // strips, i % strips * rows, 0, 0), part), kernel, along)
-
-    return jax.lax.map(strip, jnp.arange(images * strips)).reshape(images, height, width, -1)
+    y = jax.lax.map(lambda i: by_six(block(padded, i, 2)[0], kernel, along), jnp.arange(count))
+    return y.reshape(*x.shape[:-1], -1)
 
 
 def _kernel_gradient(x: Array, shape: tuple[int, ...], g: Array, before: int) -> Array:
@@ -196,18 +157,19 @@ def _convolve_volume(x: Array, kernel: Array, stride: int, padding: tuple[int, i
 
 
 def _volumes(stride: int, padding: tuple[int, int]) -> dict[str, Callable[[Array, Array], Array]]:
-    return {
-        "cpu": lambda x, kernel: _convolve_by_planes(x, kernel, stride, padding),
-        "default": lambda x, kernel: _convolve(x, kernel, stride, (padding,) * 3),
-    }
+    def cpu(x: Array, kernel: Array) -> Array:
+        if _single(kernel, stride, padding):
+            return _convolve_single(x, kernel)
+        if _six_pays(x, kernel, stride, padding):
+            return _convolve_blocks(x, kernel)
+        return _convolve_by_planes(x, kernel, stride, padding)
+
+    return {"cpu": cpu, "default": lambda x, kernel: _convolve(x, kernel, stride, (padding,) * 3)}
 
 
 def _convolve_by_planes(x: Array, kernel: Array, stride: int, padding: tuple[int, int]) -> Array:
-    """The sum over the taps along the first axis of space of convolutions of planes, by Toom-Cook where it suits."""
-    six = _six_pays(x, kernel, stride, padding)
+    """The sum over the taps along the first axis of space of convolutions of planes."""
     x = jnp.pad(x, ((0, 0), padding, (0, 0), (0, 0), (0, 0)))
-    if six:
-        return _by_six(x, kernel, lambda planes, taps: _convolve_image(planes, taps, stride, padding, False))
     count = (x.shape[1] - kernel.shape[0]) // stride + 1
 
     def tap(i: int) -> Array:
@@ -218,6 +180,72 @@ def _convolve_by_planes(x: Array, kernel: Array, stride: int, padding: tuple[int
     return sum(tap(i) for i in range(kernel.shape[0]))
 
 
+def _single(kernel: Array, stride: int, padding: tuple[int, int]) -> bool:
+    """Whether there is one channel, before or after, so that its 27 taps are as many numbers as other volumes have."""
+    return (stride, padding, set(kernel.shape[:3])) == (1, (1, 1), {3}) and 1 in kernel.shape[3:]
+
+
+def _taps(x: Array) -> Array:
+    """[b, *space] -> [27, b, *space]: what each tap of 3 x 3 x 3 meets, 0 outside."""
+    depth, height, width = x.shape[1:]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1)))
+    corners = itertools.product(range(3), repeat=3)
+    return jnp.stack([x[:, i : i + depth, j : j + height, k : k + width] for i, j, k in corners])
+
+
+def _convolve_single(x: Array, kernel: Array) -> Array:
+    """One channel to some or some to one, with 3 x 3 x 3 and padding by 1, as one matrix product."""
+    taps = kernel.reshape(27, -1)
+    if x.shape[-1] == 1:
+        return jnp.tensordot(_taps(x[..., 0]), taps, (0, 0))
+    each = jnp.tensordot(taps[::-1], x, (1, 4))
+    return jax.linear_transpose(_taps, each[0])(each)[0][..., None]
+
+
+def _kernel_gradient_single(x: Array, g: Array) -> Array:
+    taps, other = (_taps(x[..., 0]), g) if x.shape[-1] == 1 else (_taps(g[..., 0])[::-1], x)
+    return jnp.tensordot(taps, other, ((1, 2, 3, 4), (0, 1, 2, 3))).reshape(3, 3, 3, x.shape[-1], -1)
+
+
+def _side_by_side(planes: Array) -> Array:
+    """Three pixels of a line: [..., w + 2, c] -> [..., w, 3 c]."""
+    width = planes.shape[-2] - 2
+    return jnp.concatenate([planes[..., j : j + width, :] for j in range(3)], -1)
+
+
+def _convolve_blocks(x: Array, kernel: Array) -> Array:
+    """Volumes with a kernel of 3 x 3 x 3 and padding by 1, some planes of one of them at a time."""
+    (count, block), height, (inputs, outputs) = blocks(x.shape, BLOCK), x.shape[2], kernel.shape[3:]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0)))
+    taps = kernel.transpose(0, 2, 3, 1, 4).reshape(3, 3 * inputs, 3 * outputs)
+
+    def along(rows: Array, taps: Array) -> Array:
+        wide = _side_by_side(rows)
+        parts = jnp.einsum("kpc,kcd->kpd", wide.reshape(6, -1, 3 * inputs), taps).reshape(*wide.shape[:-1], -1)
+        return sum(parts[:, :, i : i + height, :, i * outputs : (i + 1) * outputs] for i in range(3))
+
+    y = jax.lax.map(lambda i: by_six(block(padded, i, 2)[0], taps, along), jnp.arange(count))
+    return y.reshape(*x.shape[:-1], -1)
+
+
+def _kernel_gradient_by_blocks(x: Array, g: Array) -> Array:
+    """The gradient in the kernel of _convolve_blocks: that of the six products, and through them."""
+    (count, block), height, inputs, outputs = blocks(x.shape, BLOCK), x.shape[2], x.shape[-1], g.shape[-1]
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0)))
+    g = jnp.pad(g, ((0, 0), (0, 0), (2, 2), (0, 0), (0, 0)))
+
+    def part(total: Array, i: Array) -> tuple[Array, None]:
+        wide = _side_by_side(points_of(block(x, i, 2)[0]))
+        sums = mixed(A.T, [block(g, i, 0)[0, k::4] for k in range(4)])
+        lines = jnp.concatenate([sums[:, :, 2 - i : 4 - i + height] for i in range(3)], -1)
+        pair = wide.reshape(6, -1, 3 * inputs), lines.reshape(6, -1, 3 * outputs)
+        return total + jnp.einsum("kpc,kpd->kcd", *pair), None
+
+    total, _ = jax.lax.scan(part, jnp.zeros((6, 3 * inputs, 3 * outputs), x.dtype), jnp.arange(count))
+    through = jnp.tensordot(jnp.asarray(G.T, x.dtype), total, 1)
+    return through.reshape(3, 3, inputs, 3, outputs).transpose(0, 3, 1, 2, 4)
+
+
 def _backward_volume(
     stride: int, padding: tuple[int, int], saved: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
@@ -226,6 +254,11 @@ def _backward_volume(
         name: lambda x, kernel, g, plain=plain: jax.vjp(plain, x, kernel)[1](g)
         for name, plain in _volumes(stride, padding).items()
     }
+    turned = lambda kernel: kernel[::-1, ::-1, ::-1].swapaxes(3, 4)  # noqa: E731
+    if _single(saved[1], stride, padding):
+        back["cpu"] = lambda x, kernel, g: (_convolve_single(g, turned(kernel)), _kernel_gradient_single(x, g))
+    elif _six_pays(*saved, stride, padding):
+        back["cpu"] = lambda x, kernel, g: (_convolve_blocks(g, turned(kernel)), _kernel_gradient_by_blocks(x, g))
     return jax.lax.platform_dependent(*saved, g, **back)
 
 

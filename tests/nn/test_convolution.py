@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jax3d.nn import convolution
-from jax3d.nn.convolution import convolve, toom_cook
+from jax3d.nn.convolution import convolve
+from jax3d.nn.toom_cook import toom_cook
 
 
 @pytest.mark.parametrize("points, outputs", [((0.0, 1.0, -1.0), 2), ((0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2), 4)])
@@ -17,19 +18,21 @@ def test_six_products_make_four_sums_of_three(points, outputs):
     np.testing.assert_allclose(A @ ((G @ kernel) * (B @ x)), np.correlate(x, kernel), atol=1e-13)
 
 
+def random_pair(space, inputs, outputs):
+    shapes = (2, *space, inputs), (*(3 for _ in space), inputs, outputs)
+    return (jax.random.normal(jax.random.key(k), shape) for k, shape in enumerate(shapes))
+
+
 @pytest.fixture
 def always_six(monkeypatch):
     """Toom-Cook's form for all sizes, in strips of four rows."""
-    for name in ("MANY_PIXELS", "MANY_PRODUCTS", "STRIP"):
-        monkeypatch.setattr(convolution, name, 0)
+    for name, value in (("MANY", {2: (0, 0), 3: (0, 0)}), ("STRIP", 0), ("BLOCK", 0)):
+        monkeypatch.setattr(convolution, name, value)
 
 
 @pytest.mark.parametrize("space", [(8, 6), (12, 5), (8, 5, 6), (6, 8)])
 def test_it_is_the_same_convolution_with_the_same_gradients(space, always_six):
-    x, kernel = (
-        jax.random.normal(jax.random.key(k), shape)
-        for k, shape in enumerate([(2, *space, 3), (*(3 for _ in space), 3, 5)])
-    )
+    x, kernel = random_pair(space, 3, 5)
     plain = lambda x, kernel: convolution._convolve(x, kernel, 1, ((1, 1),) * len(space))  # noqa: E731
     wanted, back = jax.vjp(plain, x, kernel)
     found, ours = jax.vjp(lambda x, kernel: convolve(x, kernel, 1, (1, 1)), x, kernel)
@@ -37,6 +40,16 @@ def test_it_is_the_same_convolution_with_the_same_gradients(space, always_six):
     suits = space[0] % 4 == 0
     assert ("optimization_barrier" in str(jax.make_jaxpr(lambda x: convolve(x, kernel, 1, (1, 1)))(x))) == suits
     assert ("optimization_barrier" in str(jax.make_jaxpr(ours)(g))) == suits
+    for mine, other in zip((found, *ours(g)), (wanted, *back(g)), strict=True):
+        np.testing.assert_allclose(mine, other, atol=3e-6 * float(jnp.abs(other).max()))
+
+
+@pytest.mark.parametrize("inputs, outputs", [(1, 5), (5, 1), (1, 1)])
+def test_one_channel_of_a_volume(inputs, outputs):
+    x, kernel = random_pair((3, 5, 4), inputs, outputs)
+    wanted, back = jax.vjp(lambda x, kernel: convolution._convolve(x, kernel, 1, ((1, 1),) * 3), x, kernel)
+    found, ours = jax.vjp(lambda x, kernel: convolve(x, kernel, 1, (1, 1)), x, kernel)
+    g = jax.random.normal(jax.random.key(2), wanted.shape)
     for mine, other in zip((found, *ours(g)), (wanted, *back(g)), strict=True):
         np.testing.assert_allclose(mine, other, atol=3e-6 * float(jnp.abs(other).max()))
 
