@@ -140,13 +140,11 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 def keep_freed_memory() -> None:
     """Tell glibc to keep what is freed: XLA frees and maps its buffers anew every step, and on CPUs the page faults of
-    that cost a third of a rendering step (264 against 447 ms). To be called before XLA's threads begin, lest they have
-    arenas of their own, which give large buffers back."""
-    m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8  # mallopt(3)
+    that cost a third of a rendering step (264 against 447 ms)."""
+    m_trim_threshold, m_mmap_max = -1, -4  # mallopt(3)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # another C library
-    mallopt(m_arena_max, 1)
     mallopt(m_mmap_max, 0)
-    mallopt(m_trim_threshold, -1)
+    mallopt(m_trim_threshold, 2**31 - 1)

@@ -52,5 +52,6 @@ class Autoencoder:
             psnr = 10 * jnp.log10(4 / jnp.mean((decoded - image) ** 2))
             return error + self.kl_weight * kl, {"psnr": psnr, "kl": kl, "latent_std": jnp.std(mean)}
 
-        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.warmup, self.steps)
+        rise = min(self.warmup, self.steps // 2)
+        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, rise, self.steps)
         return Task(init, loss, muon(rate), self.batch_size, batches=batches)

@@ -85,5 +85,6 @@ class Contrastive:
             hit = jnp.mean(jnp.take_along_axis(same, jnp.argmax(logits, axis=0)[:, None], axis=1))
             return 0.5 * jnp.mean(rows + columns), {"accuracy": hit}
 
-        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.warmup, self.steps)
+        rise = min(self.warmup, self.steps // 2)
+        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, rise, self.steps)
         return Task(init, loss, muon(rate, weight_decay=0.05), self.batch_size, held, batches)

@@ -80,6 +80,7 @@ class LatentDiffusion:
             noise = noise_like(k_noise, x0)
             return denoising_loss(from_v(network, schedule), x0, sigma, noise, v_weight(sigma)), {}
 
-        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, self.warmup, self.steps)
+        rise = min(self.warmup, self.steps // 2)
+        rate = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, rise, self.steps)
         frozen = {"vae": vae_params, "empty_ids": jnp.asarray(empty_ids, jnp.int32)}
         return Task(init, loss, muon(rate, weight_decay=0.01), self.batch_size, frozen=frozen, batches=batches)
