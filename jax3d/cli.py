@@ -140,7 +140,9 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 def keep_freed_memory() -> None:
     """Tell glibc to keep what is freed: XLA frees and maps its buffers anew every step, and on CPUs the page faults of
-    that cost a third of a rendering step (264 against 447 ms)."""
+    that cost a third of a rendering step (264 against 447 ms). What other threads than the main one free is given back
+    all the same, so on CPUs programs run on the caller's. To be called before JAX looks for devices."""
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     m_trim_threshold, m_mmap_max = -1, -4  # mallopt(3)
     try:
         mallopt = ctypes.CDLL(None).mallopt
