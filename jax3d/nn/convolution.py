@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jax3d.nn.patches import unfold
 from jax3d.nn.toom_cook import A, G, blocks, by_six, mixed, points_of
 
 PIXELS = 512
@@ -40,6 +41,20 @@ def convolve(
     if axes == 3:
         return _convolve_volume(x, kernel, stride, padding)
     return _convolve(x, kernel, stride, (padding,) * axes)
+
+
+def convolve_doubled(x: Float[Array, "b *space c"], kernel: Float[Array, "*taps c d"]) -> Float[Array, "b *space2 d"]:
+    """With 3 taps an axis and padding by 1, of x enlarged to twice its size by repetition, which is not made.
+
+    Of the three taps at an output two meet the same number: with those added, a convolution of two taps an axis gives
+    all outputs between neighbours, in volumes for 8/27 of the products.
+    """
+    old, new, place = ("xyz"[: kernel.ndim - 2], "ijk"[: kernel.ndim - 2], "uvw"[: kernel.ndim - 2])
+    merged = ",".join(f"{u}{i}{x}" for u, i, x in zip(place, new, old, strict=True))
+    pairs = [jnp.asarray([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]], kernel.dtype)] * len(old)
+    taps = jnp.einsum(f"{merged},{old}cd->{new}c{place}d", *pairs, kernel)
+    y = unfold(convolve(x, taps.reshape(*(2 for _ in old), x.shape[-1], -1), 1, (1, 1)), 2)
+    return y[:, *(slice(1, -1) for _ in old)]
 
 
 def _convolve(x: Array, kernel: Array, stride: int, padding: tuple[tuple[int, int], ...]) -> Array:

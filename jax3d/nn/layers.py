@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from jax3d.nn.convolution import convolve, product
+from jax3d.nn.convolution import convolve, convolve_doubled, product
 
 fan_in = nn.initializers.lecun_normal()
 
@@ -48,12 +48,15 @@ class Conv(nn.Module):
     padding: tuple[int, int] = (1, 1)
     use_bias: bool = True
     kernel_init: Callable = fan_in
+    doubled: bool = False
+    """Of x enlarged to twice its size by repetition; with size 3, stride 1 and padding by 1."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space2 d"]:
         taps = (self.size,) * (x.ndim - 2)
         kernel = self.param("kernel", self.kernel_init, (*taps, x.shape[-1], self.features))
-        y = convolve(x.astype(kernel.dtype), kernel, self.stride, self.padding)
+        x = x.astype(kernel.dtype)
+        y = convolve_doubled(x, kernel) if self.doubled else convolve(x, kernel, self.stride, self.padding)
         return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else y
 
 

@@ -67,7 +67,7 @@ class UNet3D(nn.Module):
             for j in range(self.blocks):
                 h = self.step(f"up.{i}.{j}", features, jnp.concatenate([h, skips.pop()], -1), e)
             if i:
-                h = Conv(self.widths[i - 1], name=f"up.{i}.double")(double(h))
+                h = Conv(self.widths[i - 1], doubled=True, name=f"up.{i}.double")(h)
         h = jax.nn.silu(GroupNorm(self.groups, name="norm_out")(h))
         out = Conv(patches.shape[-1], **own, kernel_init=nn.initializers.zeros, name="conv_out")(h)
         if self.local:
@@ -113,8 +113,3 @@ class Block(nn.Module):
         h = jax.nn.silu(GroupNorm(self.groups, name="norm2")(h) * (1 + scale) + shift)
         h = Conv(self.features, kernel_init=nn.initializers.zeros, name="conv2")(h)
         return h + (x if x.shape[-1] == self.features else Dense(self.features, name="shortcut")(x))
-
-
-def double(x: Float[Array, "b x y z c"]) -> Float[Array, "b x2 y2 z2 c"]:
-    """Nearest-neighbour enlargement to twice the size along each axis."""
-    return unfold(jnp.tile(x, 8), 2)

@@ -1,5 +1,7 @@
 """Convolutions and their gradients against XLA's own, and Toom-Cook's form against the sum it replaces."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,14 @@ def test_one_channel_of_a_volume(inputs, outputs):
     g = jax.random.normal(jax.random.key(2), wanted.shape)
     for mine, other in zip((found, *ours(g)), (wanted, *back(g)), strict=True):
         np.testing.assert_allclose(mine, other, atol=3e-6 * float(jnp.abs(other).max()))
+
+
+@pytest.mark.parametrize("space", [(4, 3), (2, 3, 4)])
+def test_of_what_is_enlarged(space):
+    x, kernel = random_pair(space, 3, 5)
+    large = functools.reduce(lambda x, axis: x.repeat(2, axis + 1), range(len(space)), x)
+    wanted = convolution._convolve(large, kernel, 1, ((1, 1),) * len(space))
+    np.testing.assert_allclose(convolution.convolve_doubled(x, kernel), wanted, atol=2e-5)
 
 
 def test_it_is_left_to_large_float32_arrays():

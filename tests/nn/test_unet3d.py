@@ -9,7 +9,7 @@ import pytest
 from jax3d.nn.layers import Conv
 from jax3d.nn.patches import fold, unfold
 from jax3d.nn.transformer import Attend
-from jax3d.nn.unet3d import UNet3D, double
+from jax3d.nn.unet3d import UNet3D
 
 SMALL = {"width": 4, "multipliers": (1, 2), "attention_from": 2, "heads": 2, "groups": 2}
 
@@ -88,7 +88,6 @@ def test_folding():
     assert folded.shape == (2, 2, 2, 2, 24)
     np.testing.assert_array_equal(folded[1, 1, 0, 1].reshape(2, 2, 2, 3), x[1, 2:, :2, 2:])
     np.testing.assert_array_equal(unfold(folded, 2), x)
-    np.testing.assert_array_equal(double(x), np.asarray(x).repeat(2, 1).repeat(2, 2).repeat(2, 3))
 
 
 def test_attention_knows_no_order():
