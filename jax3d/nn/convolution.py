@@ -219,6 +219,7 @@ def _convolve_single(x: Array, kernel: Array) -> Array:
 
 
 def _kernel_gradient_single(x: Array, g: Array) -> Array:
+    """The gradient in the kernel of _convolve_single."""
     taps, other = (_taps(x[..., 0]), g) if x.shape[-1] == 1 else (_taps(g[..., 0])[::-1], x)
     return jnp.tensordot(taps, other, ((1, 2, 3, 4), (0, 1, 2, 3))).reshape(3, 3, 3, x.shape[-1], -1)
 
